@@ -1,0 +1,1 @@
+//! Cube's nouns: metadata, one file per kind, quantities, conditions. No IO, no async.

@@ -1,0 +1,1 @@
+//! Cube's brain: every decision as a function from values to values. No IO, clock or randomness.

@@ -1,0 +1,6 @@
+//! The map of the house. Text becomes objects, objects become decisions, decisions become containers, and what is
+//! observed comes back as status; read the modules in this order.
+pub mod engine;
+pub mod manifest;
+pub mod store;
+pub mod world;

@@ -1,0 +1,2 @@
+//! Parse the command line, set up tracing, run.
+fn main() {}

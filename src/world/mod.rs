@@ -1,0 +1,71 @@
+//! What comes from outside: clock, ids, chance. Real here; the simulation gives its own.
+//!
+//! Nothing else in Cube may ask the system for the time, an id or a random number (clippy's `disallowed-methods` keeps it
+//! so), so that the whole control plane can run from one seed. Sleeping goes through `tokio::time`, which can be paused.
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// Where time and chance come from.
+pub trait Source: Send + Sync {
+    /// The wall clock.
+    fn now(&self) -> Timestamp;
+    /// A fresh UUID (version 7).
+    fn uuid(&self) -> Uuid;
+    /// 64 random bits, for jitter and name suffixes; not for secrets.
+    fn random(&self) -> u64;
+}
+
+/// A cheap handle to the world, passed to whatever needs time or chance.
+#[derive(Clone)]
+pub struct World(Arc<dyn Source>);
+
+impl World {
+    /// A world made of `source`.
+    pub fn new(source: impl Source + 'static) -> Self {
+        Self(Arc::new(source))
+    }
+
+    /// The machine's own clock and chance.
+    pub fn real() -> Self {
+        Self::new(Real)
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    /// A fresh UUID (version 7).
+    pub fn uuid(&self) -> Uuid {
+        self.0.uuid()
+    }
+
+    /// 64 random bits, for jitter and name suffixes; not for secrets.
+    pub fn random(&self) -> u64 {
+        self.0.random()
+    }
+}
+
+struct Real;
+
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
+impl Source for Real {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn uuid(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+
+    fn random(&self) -> u64 {
+        // Version 7 fills its last 62 bits from the system's generator.
+        Uuid::now_v7()
+            .as_u64_pair()
+            .1
+            .rotate_left(2)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+}
