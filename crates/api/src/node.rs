@@ -1,0 +1,108 @@
+//! Node: a machine with an engine, as its worker tells it.
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{condition::Condition, is_default, meta::ObjectMeta, quantity::Quantity};
+
+/// A machine with an engine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Node {
+    /// Name, labels and the like.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// What is wished of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub spec: NodeSpec,
+    /// What its worker tells.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub status: NodeStatus,
+}
+
+/// What is wished of a Node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeSpec {
+    /// Nothing new is placed here.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unschedulable: bool,
+    /// What keeps Tasks away that do not tolerate it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub taints: Vec<Taint>,
+}
+
+/// Keeps Tasks away that do not tolerate it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Taint {
+    /// Key.
+    pub key: String,
+    /// Value.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub value: String,
+    /// What it does.
+    pub effect: TaintEffect,
+}
+
+/// What a taint does to Tasks that do not tolerate it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TaintEffect {
+    /// They are not placed here.
+    #[default]
+    NoSchedule,
+    /// They are placed here only when nowhere else fits.
+    PreferNoSchedule,
+    /// They are not placed here, and those that run are moved away.
+    NoExecute,
+}
+
+/// What a worker tells of its Node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeStatus {
+    /// All there is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub capacity: Resources,
+    /// What Tasks can have of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub allocatable: Resources,
+    /// Ready, EngineReady, …
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conditions: Vec<Condition>,
+    /// Engine, versions, system.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub node_info: NodeInfo,
+}
+
+/// Amounts that a Node has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resources {
+    /// CPUs.
+    #[serde(default)]
+    pub cpu: Quantity,
+    /// Bytes of memory.
+    #[serde(default)]
+    pub memory: Quantity,
+    /// Number of Tasks; absent: no limit.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tasks: Option<u64>,
+}
+
+/// What a Node runs on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeInfo {
+    /// `docker` or `sim`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub engine: String,
+    /// The engine's version.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub engine_version: String,
+    /// The worker's version of Cube.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cube_version: String,
+    /// The operating system.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub operating_system: String,
+}

@@ -1,0 +1,470 @@
+//! Task: one container, run once or kept running, on one node.
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{condition::Condition, is_default, meta::ObjectMeta, node::TaintEffect, quantity::Quantity};
+
+/// One container, run once or kept running, on one node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Task {
+    /// Name, labels and the like.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// What is wished.
+    pub spec: TaskSpec,
+    /// What is seen.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub status: TaskStatus,
+}
+
+/// A Task to be made: what a Deployment makes its Tasks from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskTemplate {
+    /// Labels and annotations that each Task gets.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub metadata: TemplateMeta,
+    /// What each Task is to be.
+    pub spec: TaskSpec,
+}
+
+/// Metadata of a template.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TemplateMeta {
+    /// Labels of each Task.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of each Task.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What is wished of a Task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskSpec {
+    /// Image to run. Example: `nginx:1.27`.
+    #[schemars(extend("format" = "image"))]
+    pub image: String,
+    /// When the image is pulled: `IfNotPresent` (default, for every tag), `Always`, `Never`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub image_pull_policy: PullPolicy,
+    /// Program to run, instead of the image's entry point. Example: `[sh, -c, "sleep 60"]`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub command: Vec<String>,
+    /// Arguments, instead of the image's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub args: Vec<String>,
+    /// Directory in which the program starts; default: the image's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("format" = "absolute-path"))]
+    pub working_dir: Option<String>,
+    /// Environment variables.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub env: Vec<EnvVar>,
+    /// User to run as: a name or number, with `:group` if wanted; default: the image's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub user: Option<String>,
+    /// Host name inside the container; default: the Task's name.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("format" = "dns-subdomain"))]
+    pub hostname: Option<String>,
+    /// Runs the engine's small init as PID 1: it passes signals on and reaps children.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub init: bool,
+    /// Network: absent for the namespace's, `host` for the machine's own, `none` for none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub network: NetworkMode,
+    /// Ports that the program listens on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ports: Vec<Port>,
+    /// Volumes that the container can mount.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub volumes: Vec<Volume>,
+    /// Where the volumes are mounted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub volume_mounts: Vec<VolumeMount>,
+    /// What it needs, and what it may use at most.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resources: ResourceRequirements,
+    /// What happens when the container ends: `Always` (default), `OnFailure` or `Never`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub restart_policy: RestartPolicy,
+    /// Seconds between the signal to stop and the kill; default 30.
+    #[serde(default = "default_grace", skip_serializing_if = "is_default_grace")]
+    #[schemars(range(max = 86400))]
+    pub termination_grace_period_seconds: u32,
+    /// Signal to stop with; default: the image's, else `SIGTERM`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stop_signal: Option<String>,
+    /// Labels that the node must have.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that this Task puts up with.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tolerations: Vec<Toleration>,
+    /// Higher goes first; default 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub priority: i32,
+}
+
+/// Default of `terminationGracePeriodSeconds`, in seconds.
+pub const DEFAULT_GRACE_SECONDS: u32 = 30;
+
+fn default_grace() -> u32 {
+    DEFAULT_GRACE_SECONDS
+}
+
+fn is_default_grace(seconds: &u32) -> bool {
+    *seconds == DEFAULT_GRACE_SECONDS
+}
+
+/// When an image is pulled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PullPolicy {
+    /// Only when the engine does not have it.
+    #[default]
+    IfNotPresent,
+    /// Before every start.
+    Always,
+    /// Never: the engine must have it.
+    Never,
+}
+
+/// What happens when a container ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RestartPolicy {
+    /// It is started again, whatever its exit code.
+    #[default]
+    Always,
+    /// It is started again unless its exit code was 0.
+    OnFailure,
+    /// The Task is over.
+    Never,
+}
+
+/// The network that a container is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum NetworkMode {
+    /// The namespace's: Tasks find one another by name.
+    #[default]
+    Namespace,
+    /// The machine's own.
+    Host,
+    /// None.
+    None,
+}
+
+/// One environment variable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnvVar {
+    /// Its name.
+    #[schemars(extend("format" = "env-name"))]
+    pub name: String,
+    /// Its value; default: empty.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub value: String,
+}
+
+/// A port that the program listens on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Port {
+    /// A name for it. Example: `http`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("format" = "dns-label"))]
+    pub name: Option<String>,
+    /// The port inside the container.
+    #[schemars(range(min = 1))]
+    pub container_port: u16,
+    /// `TCP` (default) or `UDP`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub protocol: Protocol,
+    /// The machine's port that leads to it; 0: Cube chooses one and `status.ports` shows it; absent: none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub host_port: Option<u16>,
+    /// The machine's address that it is published on; default: what `--publish-address` says.
+    #[serde(default, skip_serializing_if = "is_default", rename = "hostIP")]
+    pub host_ip: Option<String>,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A volume: exactly one of `hostPath`, `volume` and `emptyDir`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Volume {
+    /// The name that `volumeMounts` use.
+    #[schemars(extend("format" = "dns-label"))]
+    pub name: String,
+    /// A file or directory of the machine, which must exist.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub host_path: Option<HostPath>,
+    /// A named volume of the engine: made when it is missing, never removed with the Task.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("format" = "dns-subdomain"))]
+    pub volume: Option<String>,
+    /// An empty directory that lives as long as the Task.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub empty_dir: Option<EmptyDir>,
+}
+
+/// A path of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostPath {
+    /// The path.
+    #[schemars(extend("format" = "absolute-path"))]
+    pub path: String,
+}
+
+/// An empty directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EmptyDir {
+    /// Absent for the disk, `Memory` for memory.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub medium: Medium,
+    /// At most so much (of `medium: Memory` only).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub size_limit: Option<Quantity>,
+}
+
+/// What an empty directory is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Medium {
+    /// The engine's disk.
+    #[default]
+    Disk,
+    /// Memory; emptied with each container.
+    Memory,
+}
+
+/// Where a volume is mounted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VolumeMount {
+    /// Name of one of `volumes`.
+    pub name: String,
+    /// Where, inside the container.
+    #[schemars(extend("format" = "absolute-path"))]
+    pub mount_path: String,
+    /// Whether the container must not write to it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub read_only: bool,
+    /// A path inside the volume instead of all of it; cannot lead out of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sub_path: Option<String>,
+}
+
+/// What a Task needs, and what it may use at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourceRequirements {
+    /// What it needs; a node must have so much free. Default: the limits.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub requests: ResourceAmounts,
+    /// What it may use at most.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: ResourceAmounts,
+}
+
+/// Amounts of CPU and memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourceAmounts {
+    /// CPUs. Examples: `500m`, `2`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cpu: Option<Quantity>,
+    /// Bytes of memory. Examples: `64Mi`, `2Gi`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub memory: Option<Quantity>,
+}
+
+impl ResourceRequirements {
+    /// Thousandths of a CPU that a node must have free.
+    pub fn cpu_request_milli(&self) -> u64 {
+        self.requests
+            .cpu
+            .as_ref()
+            .or(self.limits.cpu.as_ref())
+            .map_or(0, Quantity::milli)
+    }
+
+    /// Bytes of memory that a node must have free.
+    pub fn memory_request(&self) -> u64 {
+        self.requests
+            .memory
+            .as_ref()
+            .or(self.limits.memory.as_ref())
+            .map_or(0, Quantity::units)
+    }
+}
+
+/// A taint that a Task puts up with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Toleration {
+    /// Key of the taint; absent: every key (with `operator: Exists`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub key: String,
+    /// `Equal` (default) or `Exists`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub operator: TolerationOperator,
+    /// Value of the taint, for `Equal`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub value: String,
+    /// Effect of the taint; absent: every effect.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub effect: Option<TaintEffect>,
+}
+
+/// How a toleration matches a taint's value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TolerationOperator {
+    /// The values are equal.
+    #[default]
+    Equal,
+    /// Any value.
+    Exists,
+}
+
+/// What is seen of a Task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskStatus {
+    /// Where it is in its life.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub phase: Phase,
+    /// The node that it was given to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub node: Option<String>,
+    /// Begins anew with each binding; what a worker reports of an older one is refused.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub epoch: u64,
+    /// The engine's id of the container.
+    #[serde(default, skip_serializing_if = "is_default", rename = "containerID")]
+    pub container_id: Option<String>,
+    /// The engine's id of the image.
+    #[serde(default, skip_serializing_if = "is_default", rename = "imageID")]
+    pub image_id: Option<String>,
+    /// Addresses of the container.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub addresses: Vec<String>,
+    /// Ports of the machine that lead to the container.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ports: Vec<PortStatus>,
+    /// How often it was started again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub restarts: u64,
+    /// Failures in a row, for the back-off; forgotten after ten minutes without one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failures: u64,
+    /// When the container was started (UTC).
+    #[serde(default, skip_serializing_if = "is_default", with = "crate::meta::time::optional")]
+    #[schemars(with = "Option<String>")]
+    pub started_at: Option<Timestamp>,
+    /// When the Task was over (UTC).
+    #[serde(default, skip_serializing_if = "is_default", with = "crate::meta::time::optional")]
+    #[schemars(with = "Option<String>")]
+    pub finished_at: Option<Timestamp>,
+    /// Exit code of a Task that is over.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub exit_code: Option<i64>,
+    /// Why it is as it is, in one word.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reason: String,
+    /// Why it is as it is, for people.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub message: String,
+    /// How the last container ended.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub last_termination: Option<Termination>,
+    /// `Ready` and others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conditions: Vec<Condition>,
+    /// The generation that this was said of.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub observed_generation: u64,
+}
+
+/// Where a Task is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// No node has it.
+    #[default]
+    Pending,
+    /// A node has it; its container does not run.
+    Scheduled,
+    /// Its container runs.
+    Running,
+    /// Over, with success.
+    Completed,
+    /// Over, without.
+    Failed,
+}
+
+impl Phase {
+    /// Whether the Task is over.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
+/// A port of the machine that leads to the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PortStatus {
+    /// The port inside the container.
+    pub container_port: u16,
+    /// Its protocol.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub protocol: Protocol,
+    /// The machine's port.
+    pub host_port: u16,
+    /// The machine's address.
+    #[serde(default, skip_serializing_if = "is_default", rename = "hostIP")]
+    pub host_ip: String,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Termination {
+    /// Exit code; absent when there is none, as for a container that someone removed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub exit_code: Option<i64>,
+    /// `Completed`, `Error`, `OOMKilled`, `Removed`, …
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reason: String,
+    /// More, for people.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub message: String,
+    /// When it had started (UTC).
+    #[serde(default, skip_serializing_if = "is_default", with = "crate::meta::time::optional")]
+    #[schemars(with = "Option<String>")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended (UTC).
+    #[serde(default, skip_serializing_if = "is_default", with = "crate::meta::time::optional")]
+    #[schemars(with = "Option<String>")]
+    pub finished_at: Option<Timestamp>,
+    /// Its last lines of output, 20 at most.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub log: Vec<String>,
+}
