@@ -14,6 +14,8 @@ pub const OWN_PREFIX: &str = "cube.";
 pub const PRUNE_ANNOTATION: &str = "cube/prune";
 /// Set by `cube restart` to the moment of the wish; part of what forms a container.
 pub const RESTARTED_ANNOTATION: &str = "cube/restartedAt";
+/// Set by `cube restart --pull` beside [`RESTARTED_ANNOTATION`] and to the same value: the image is looked for anew.
+pub const PULL_ANNOTATION: &str = "cube/pullAt";
 /// On a Task of a Deployment: the Deployment's name.
 pub const DEPLOYMENT_LABEL: &str = "cube/deployment";
 /// On a Task of a Deployment: the number of its revision.

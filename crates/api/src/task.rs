@@ -361,6 +361,9 @@ pub struct TaskStatus {
     /// The engine's id of the container.
     #[serde(default, skip_serializing_if = "is_default", rename = "containerID")]
     pub container_id: Option<String>,
+    /// Hash of what formed the container that this tells of.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hash: String,
     /// The engine's id of the image.
     #[serde(default, skip_serializing_if = "is_default", rename = "imageID")]
     pub image_id: Option<String>,

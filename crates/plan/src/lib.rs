@@ -1,1 +1,2 @@
 //! Cube's brain: every decision as a function from values to values. No IO, clock or randomness.
+pub mod worker;

@@ -1,0 +1,443 @@
+//! What a worker does next about one Task: assigned Task against containers seen.
+//!
+//! [`decide`] takes one look and answers with one [`Step`], at most one engine call; the worker carries it out, records
+//! what came of it and looks again, so that a crash between any two calls is just another start. It never waits and
+//! never acts.
+//!
+//! ```text
+//! none ─► pull ─► create ─► (old one: signal ─► kill ─► remove) ─► start ─► running
+//!   ▲                                                                         │ ends
+//!   └────────────── back-off ◄── restart policy ◄── record (code, log) ◄──────┘
+//! ```
+mod ends;
+mod status;
+
+use cube_api::hash;
+use cube_api::meta::{PULL_ANNOTATION, RESTARTED_ANNOTATION};
+use cube_api::task::{Phase, PullPolicy, Task, TaskStatus, Termination};
+use jiff::{SignedDuration, Timestamp};
+
+pub use ends::{End, backoff, judge};
+pub use status::status;
+
+/// A container of the Task, as the worker's view has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The engine's id.
+    pub id: String,
+    /// Its name, without the engine's slash.
+    pub name: String,
+    /// Hash of what formed it.
+    pub hash: String,
+    /// Its number among the Task's containers.
+    pub number: u64,
+    /// The engine's id of its image.
+    pub image_id: String,
+    /// What it does.
+    pub state: SeenState,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// Ports of the machine that lead to it.
+    pub ports: Vec<cube_api::task::PortStatus>,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What a container does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SeenState {
+    /// Made, not started.
+    Created,
+    /// Runs.
+    Running,
+    /// Frozen by someone.
+    Paused,
+    /// Ended.
+    Exited {
+        /// Its exit code.
+        code: i64,
+        /// Whether the kernel killed it for its memory.
+        oom_killed: bool,
+        /// What the engine says.
+        error: String,
+    },
+    /// On its way out.
+    Removing,
+}
+
+impl SeenState {
+    fn is_alive(&self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+}
+
+/// What the worker remembers about a Task between two looks; rebuilt from the Task's status by [`Progress::resume`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Starts after the first.
+    pub restarts: u64,
+    /// Failures in a row.
+    pub failures: u64,
+    /// When the last end was, from which the back-off counts.
+    pub ended_at: Option<Timestamp>,
+    /// How the last container ended.
+    pub last_termination: Option<Termination>,
+    /// The Task is over, with this container hash.
+    pub over: Option<Over>,
+    /// The container that was seen alive last; when it is gone unasked, someone removed it.
+    pub alive: Option<String>,
+    /// The container whose end has been recorded last.
+    pub recorded: Option<String>,
+    /// The container that was told to stop, and when.
+    pub stopping: Option<(String, Timestamp)>,
+    /// Whether the image is there.
+    pub image: Image,
+    /// `hash` for which the image was looked for anew.
+    pub pulled_for: Option<String>,
+    /// What stands in the way of a container, and until when the worker waits before it tries again.
+    pub obstacle: Option<Obstacle>,
+    /// Numbers up to this one are used up.
+    pub highest_number: u64,
+}
+
+/// How a Task came to be over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Over {
+    /// `Completed` or `Failed`.
+    pub phase: Phase,
+    /// Hash of the container that it was over with; another one begins anew.
+    pub hash: String,
+    /// Exit code, if there was one.
+    pub exit_code: Option<i64>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Whether the Task's image is there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Image {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    /// The engine has it.
+    Present,
+    /// The engine has it not.
+    Missing,
+}
+
+/// What stands in the way of a container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Obstacle {
+    /// In one word: `ImagePullBackOff`, `PortInUse`, `NetworkFailed`, …
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Tries so far.
+    pub tries: u64,
+    /// When to try again.
+    pub until: Timestamp,
+}
+
+impl Progress {
+    /// What a worker that starts from nothing knows of the Task: what it once reported.
+    pub fn resume(status: &TaskStatus) -> Self {
+        let over = status.phase.is_over().then(|| Over {
+            phase: status.phase,
+            hash: status.hash.clone(),
+            exit_code: status.exit_code,
+            at: status.finished_at.unwrap_or(Timestamp::UNIX_EPOCH),
+        });
+        let last = status.last_termination.as_ref();
+        Self {
+            restarts: status.restarts,
+            failures: status.failures,
+            ended_at: last.and_then(|last| last.finished_at),
+            last_termination: status.last_termination.clone(),
+            recorded: over.as_ref().and(status.container_id.clone()),
+            over,
+            ..Self::default()
+        }
+    }
+}
+
+/// One look at a Task.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// The Task as assigned.
+    pub task: &'a Task,
+    /// Its containers, in any order.
+    pub containers: &'a [Seen],
+    /// What the worker remembers.
+    pub progress: &'a Progress,
+    /// Whether the namespace's network is there, if the Task needs it.
+    pub network_ready: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The next thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// See whether the engine has the image.
+    FindImage,
+    /// Pull the image.
+    Pull,
+    /// Make the namespace's network.
+    EnsureNetwork,
+    /// Make a container of this hash and number.
+    Create {
+        /// Hash of what forms it.
+        hash: String,
+        /// One above the highest seen.
+        number: u64,
+    },
+    /// Start it.
+    Start(String),
+    /// Let it go on: someone has frozen it.
+    Unpause(String),
+    /// Give it its name back: someone has taken it.
+    Rename(String, String),
+    /// Ask it to stop.
+    Signal(String),
+    /// Kill it.
+    Kill(String),
+    /// Record how it ended: its last lines, then [`judge`].
+    Record(String),
+    /// The container that ran is gone and nobody of ours did it: record that.
+    RecordRemoved(String),
+    /// Remove it. Urgent when something waits for what it holds.
+    Remove {
+        /// The container.
+        id: String,
+        /// Whether something waits for it.
+        urgent: bool,
+    },
+    /// Nothing of the Task is left: tell the manager.
+    Gone,
+    /// Nothing to do, for a reason, until something changes or the time has come.
+    Wait(WaitingOn),
+}
+
+/// Why nothing is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WaitingOn {
+    /// It runs as wished.
+    AsWished,
+    /// The Task is over.
+    Over,
+    /// A container that ended so often waits its time.
+    Backoff {
+        /// When it is started again.
+        until: Timestamp,
+    },
+    /// A container was asked to stop and has until then.
+    Stopping {
+        /// When it is killed.
+        until: Timestamp,
+    },
+    /// Something stands in the way until then.
+    Obstacle {
+        /// When it is tried again.
+        until: Timestamp,
+    },
+    /// The engine is removing it.
+    Removal,
+}
+
+impl WaitingOn {
+    /// When to look again even if nothing changes.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Backoff { until } | Self::Stopping { until } | Self::Obstacle { until } => Some(*until),
+            Self::AsWished | Self::Over | Self::Removal => None,
+        }
+    }
+}
+
+/// Hash of the container that the Task wishes for.
+pub fn wanted_hash(task: &Task) -> String {
+    hash::container(
+        &task.spec,
+        task.metadata.annotations.get(RESTARTED_ANNOTATION).map(String::as_str),
+    )
+}
+
+/// Name of a container: the same for the same wish, so that the engine itself refuses a double.
+pub fn container_name(task: &Task, hash: &str, number: u64) -> String {
+    let meta = &task.metadata;
+    let tail = &meta.uid[meta.uid.len().saturating_sub(8)..];
+    format!("cube-{}-{}-{tail}-{hash}-{number}", meta.namespace(), meta.name)
+}
+
+/// The next step for one Task.
+pub fn decide(look: &Look) -> Step {
+    let wanted = wanted_hash(look.task);
+    if look.task.metadata.is_deleting() {
+        return dismantle(look);
+    }
+    let current = look
+        .containers
+        .iter()
+        .filter(|seen| seen.hash == wanted)
+        .max_by_key(|seen| seen.number);
+    let over = look.progress.over.as_ref().filter(|over| over.hash == wanted);
+    if over.is_some() {
+        let rest = look
+            .containers
+            .iter()
+            .filter(|seen| current.is_none_or(|current| current.id != seen.id));
+        return clear(look, rest, false).unwrap_or(Step::Wait(WaitingOn::Over));
+    }
+    let old = || {
+        look.containers
+            .iter()
+            .filter(|seen| current.is_none_or(|current| current.id != seen.id))
+    };
+    let recorded = |seen: &Seen| look.progress.recorded.as_deref() == Some(seen.id.as_str());
+    match current {
+        Some(seen) => match &seen.state {
+            SeenState::Running => {
+                let name = container_name(look.task, &seen.hash, seen.number);
+                if seen.name != name {
+                    return Step::Rename(seen.id.clone(), name);
+                }
+                clear(look, old(), false).unwrap_or(Step::Wait(WaitingOn::AsWished))
+            }
+            SeenState::Paused => Step::Unpause(seen.id.clone()),
+            // What is dead holds no port and is cleared once this one runs; what lives ends first.
+            SeenState::Created => clear(look, old().filter(|seen| seen.state.is_alive()), true)
+                .or_else(|| held_back(look))
+                .unwrap_or_else(|| Step::Start(seen.id.clone())),
+            SeenState::Exited { .. } if !recorded(seen) => Step::Record(seen.id.clone()),
+            SeenState::Exited { .. } => build_or_clear(look, &wanted),
+            SeenState::Removing => Step::Wait(WaitingOn::Removal),
+        },
+        None => {
+            if let Some(alive) = &look.progress.alive
+                && look.containers.iter().all(|seen| seen.id != *alive)
+            {
+                return Step::RecordRemoved(alive.clone());
+            }
+            build_or_clear(look, &wanted)
+        }
+    }
+}
+
+/// The next step towards a new container; where it has to wait, what is dead is cleared. What still runs of an older
+/// wish goes on running until the new container is there.
+fn build_or_clear(look: &Look, wanted: &str) -> Step {
+    build(look, wanted).unwrap_or_else(|waiting| {
+        let dead = look.containers.iter().filter(|seen| !seen.state.is_alive());
+        clear(look, dead, false).unwrap_or(Step::Wait(waiting))
+    })
+}
+
+/// The way from nothing to a created container.
+fn build(look: &Look, wanted: &str) -> Result<Step, WaitingOn> {
+    let progress = look.progress;
+    if let Some(obstacle) = progress.obstacle.as_ref().filter(|obstacle| obstacle.until > look.now) {
+        return Err(WaitingOn::Obstacle { until: obstacle.until });
+    }
+    if let Some(until) = backoff_until(progress).filter(|until| *until > look.now) {
+        return Err(WaitingOn::Backoff { until });
+    }
+    let annotations = &look.task.metadata.annotations;
+    let asked = annotations.get(PULL_ANNOTATION);
+    let anew = look.task.spec.image_pull_policy == PullPolicy::Always
+        || (asked.is_some() && asked == annotations.get(RESTARTED_ANNOTATION));
+    if anew && progress.pulled_for.as_deref() != Some(wanted) {
+        return Ok(Step::Pull);
+    }
+    match progress.image {
+        Image::Unknown => return Ok(Step::FindImage),
+        Image::Missing => return Ok(Step::Pull),
+        Image::Present => {}
+    }
+    if !look.network_ready {
+        return Ok(Step::EnsureNetwork);
+    }
+    let highest = look
+        .containers
+        .iter()
+        .map(|seen| seen.number)
+        .max()
+        .unwrap_or(0)
+        .max(progress.highest_number);
+    Ok(Step::Create {
+        hash: wanted.to_owned(),
+        number: highest + 1,
+    })
+}
+
+/// When the back-off is over, if there is one.
+fn backoff_until(progress: &Progress) -> Option<Timestamp> {
+    let delay = backoff(progress.failures);
+    progress
+        .ended_at
+        .filter(|_| delay > SignedDuration::ZERO)
+        .map(|ended| ended.saturating_add(delay).unwrap_or(Timestamp::MAX))
+}
+
+/// A created container that must not start yet.
+fn held_back(look: &Look) -> Option<Step> {
+    let obstacle = look
+        .progress
+        .obstacle
+        .as_ref()
+        .filter(|obstacle| obstacle.until > look.now)?;
+    Some(Step::Wait(WaitingOn::Obstacle { until: obstacle.until }))
+}
+
+/// The next step towards having none of `containers`.
+fn clear<'a>(look: &Look, containers: impl Iterator<Item = &'a Seen>, urgent: bool) -> Option<Step> {
+    let mut waiting = None;
+    for seen in containers {
+        match seen.state {
+            SeenState::Running | SeenState::Paused => match stop(look, seen) {
+                Step::Wait(reason) => waiting = waiting.or(Some(Step::Wait(reason))),
+                step => return Some(step),
+            },
+            SeenState::Created | SeenState::Exited { .. } => {
+                return Some(Step::Remove {
+                    id: seen.id.clone(),
+                    urgent,
+                });
+            }
+            SeenState::Removing => waiting = waiting.or(Some(Step::Wait(WaitingOn::Removal))),
+        }
+    }
+    waiting
+}
+
+/// Signal, grace, kill.
+fn stop(look: &Look, seen: &Seen) -> Step {
+    let deletion = look.task.metadata.deletion_timestamp;
+    if look.task.metadata.deletion_grace_period_seconds == Some(0) && deletion.is_some() {
+        return Step::Kill(seen.id.clone());
+    }
+    let Some((_, since)) = look.progress.stopping.as_ref().filter(|(id, _)| *id == seen.id) else {
+        // A frozen program cannot obey; it is let go on first.
+        return match seen.state {
+            SeenState::Paused => Step::Unpause(seen.id.clone()),
+            _ => Step::Signal(seen.id.clone()),
+        };
+    };
+    let grace = SignedDuration::from_secs(i64::from(look.task.spec.termination_grace_period_seconds));
+    let own = since.saturating_add(grace).unwrap_or(Timestamp::MAX);
+    let until = deletion.map_or(own, |deletion| deletion.max(*since));
+    if look.now >= until {
+        Step::Kill(seen.id.clone())
+    } else {
+        Step::Wait(WaitingOn::Stopping { until })
+    }
+}
+
+/// The way to nothing.
+fn dismantle(look: &Look) -> Step {
+    clear(look, look.containers.iter(), true).unwrap_or(Step::Gone)
+}
+
+#[cfg(test)]
+mod tests;

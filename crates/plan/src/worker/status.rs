@@ -1,0 +1,115 @@
+//! What a worker reports of a Task.
+use cube_api::condition::{self, Condition, READY, Truth};
+use cube_api::task::{Phase, TaskStatus};
+use jiff::SignedDuration;
+
+use super::{Look, Step, WaitingOn, decide, ends, wanted_hash};
+
+/// The status of the Task as it is now. `node`, `epoch` and old transition times are taken from the Task's own.
+pub fn status(look: &Look) -> TaskStatus {
+    let progress = look.progress;
+    let wanted = wanted_hash(look.task);
+    let alive = look
+        .containers
+        .iter()
+        .filter(|seen| seen.state.is_alive())
+        .max_by_key(|seen| (seen.hash == wanted, seen.number));
+    let old = &look.task.status;
+    let over = progress.over.as_ref().filter(|over| over.hash == wanted);
+    let (phase, reason, message) = match (over, alive) {
+        (Some(over), _) => {
+            let last = progress.last_termination.as_ref();
+            (
+                over.phase,
+                last.map_or_else(String::new, |last| last.reason.clone()),
+                last.map_or_else(String::new, |last| last.message.clone()),
+            )
+        }
+        (None, Some(_)) if look.task.metadata.is_deleting() => (Phase::Running, "Stopping".to_owned(), String::new()),
+        (None, Some(_)) => (Phase::Running, "Running".to_owned(), String::new()),
+        (None, None) => {
+            let (reason, message) = waiting(look);
+            (Phase::Scheduled, reason, message)
+        }
+    };
+    let shown = alive.or_else(|| over.and_then(|_| look.containers.iter().max_by_key(|seen| seen.number)));
+    let ready = phase == Phase::Running && !look.task.metadata.is_deleting();
+    let mut conditions = old.conditions.clone();
+    let condition = Condition {
+        kind: READY.to_owned(),
+        status: Truth::of(ready),
+        reason: if reason.is_empty() {
+            format!("{phase:?}")
+        } else {
+            reason.clone()
+        },
+        message: message.clone(),
+        last_transition_time: None,
+        observed_generation: look.task.metadata.generation,
+    };
+    condition::set(&mut conditions, condition, look.now);
+    // What ran for ten minutes is forgiven; the number is shown as it will count.
+    TaskStatus {
+        phase,
+        node: old.node.clone(),
+        epoch: old.epoch,
+        container_id: shown.map(|seen| seen.id.clone()),
+        hash: over
+            .map(|over| over.hash.clone())
+            .or_else(|| alive.map(|seen| seen.hash.clone()))
+            .unwrap_or_default(),
+        image_id: shown.map(|seen| seen.image_id.clone()).or_else(|| old.image_id.clone()),
+        addresses: alive.map(|seen| seen.addresses.clone()).unwrap_or_default(),
+        ports: alive.map(|seen| seen.ports.clone()).unwrap_or_default(),
+        restarts: progress.restarts,
+        failures: progress.failures,
+        started_at: shown.and_then(|seen| seen.started_at),
+        finished_at: over.map(|over| over.at),
+        exit_code: over.and_then(|over| over.exit_code),
+        reason,
+        message,
+        last_termination: progress.last_termination.clone(),
+        conditions,
+        observed_generation: look.task.metadata.generation,
+    }
+}
+
+/// Why nothing runs, in one word and for people.
+fn waiting(look: &Look) -> (String, String) {
+    let progress = look.progress;
+    if look.task.metadata.is_deleting() {
+        return ("Stopping".to_owned(), String::new());
+    }
+    if let Some(obstacle) = &progress.obstacle {
+        return (obstacle.reason.clone(), obstacle.message.clone());
+    }
+    let backing_off = ends::backoff(progress.failures) > SignedDuration::ZERO;
+    match decide(look) {
+        Step::Wait(WaitingOn::Backoff { .. }) => ("BackOff".to_owned(), last_end(look)),
+        Step::Pull => ("Pulling".to_owned(), format!("pulling {}", look.task.spec.image)),
+        Step::Start(_) => ("Starting".to_owned(), String::new()),
+        Step::Remove { .. } | Step::Record(_) | Step::RecordRemoved(_) if backing_off => {
+            ("BackOff".to_owned(), last_end(look))
+        }
+        _ => ("Creating".to_owned(), String::new()),
+    }
+}
+
+/// `exit 127: sh: foo: not found`: the code and the last line.
+fn last_end(look: &Look) -> String {
+    let Some(last) = &look.progress.last_termination else {
+        return String::new();
+    };
+    let code = last
+        .exit_code
+        .map_or_else(|| last.reason.clone(), |code| format!("exit {code}"));
+    let evidence = last
+        .log
+        .last()
+        .cloned()
+        .or_else(|| Some(last.message.clone()).filter(|message| !message.is_empty()));
+    match evidence {
+        Some(line) => format!("{code}: {line}"),
+        None => code,
+    }
+}

@@ -1,0 +1,314 @@
+use cube_api::task::{RestartPolicy, Task, Termination};
+use serde_json::json;
+
+use super::*;
+
+const UID: &str = "0192aaaa-bbbb-7ccc-8ddd-eeeeffff0001";
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+}
+
+fn task() -> Task {
+    let mut task: Task = serde_json::from_value(json!({"spec": {"image": "busybox"}})).unwrap();
+    task.metadata.name = "hello".to_owned();
+    task.metadata.namespace = Some("default".to_owned());
+    task.metadata.uid = UID.to_owned();
+    task
+}
+
+fn seen(task: &Task, number: u64, state: SeenState) -> Seen {
+    let hash = wanted_hash(task);
+    Seen {
+        id: format!("id{number}"),
+        name: container_name(task, &hash, number),
+        hash,
+        number,
+        image_id: String::new(),
+        state,
+        addresses: vec![],
+        ports: vec![],
+        started_at: None,
+        finished_at: None,
+    }
+}
+
+fn exited(code: i64) -> SeenState {
+    SeenState::Exited {
+        code,
+        oom_killed: false,
+        error: String::new(),
+    }
+}
+
+fn present() -> Progress {
+    Progress {
+        image: Image::Present,
+        ..Progress::default()
+    }
+}
+
+fn step(task: &Task, containers: &[Seen], progress: &Progress, now: Timestamp) -> Step {
+    decide(&Look {
+        task,
+        containers,
+        progress,
+        network_ready: true,
+        now,
+    })
+}
+
+#[test]
+fn from_nothing_to_running() {
+    let task = task();
+    let hash = wanted_hash(&task);
+    assert_eq!(step(&task, &[], &Progress::default(), at(0)), Step::FindImage);
+    let missing = Progress {
+        image: Image::Missing,
+        ..Progress::default()
+    };
+    assert_eq!(step(&task, &[], &missing, at(0)), Step::Pull);
+    assert_eq!(step(&task, &[], &present(), at(0)), Step::Create { hash, number: 1 });
+    let created = seen(&task, 1, SeenState::Created);
+    assert_eq!(
+        step(&task, &[created], &present(), at(0)),
+        Step::Start("id1".to_owned())
+    );
+    let running = seen(&task, 1, SeenState::Running);
+    assert_eq!(
+        step(&task, &[running], &present(), at(0)),
+        Step::Wait(WaitingOn::AsWished)
+    );
+}
+
+#[test]
+fn a_changed_task_gets_a_new_container_made_before_the_old_one_stops() {
+    let old = task();
+    let mut new = old.clone();
+    new.spec.image = "busybox:2".to_owned();
+    let mut containers = vec![seen(&old, 1, SeenState::Running)];
+    assert_eq!(step(&new, &containers, &Progress::default(), at(0)), Step::FindImage);
+    assert_eq!(
+        step(&new, &containers, &present(), at(0)),
+        Step::Create {
+            hash: wanted_hash(&new),
+            number: 2
+        }
+    );
+    containers.push(seen(&new, 2, SeenState::Created));
+    assert_eq!(
+        step(&new, &containers, &present(), at(0)),
+        Step::Signal("id1".to_owned())
+    );
+    let stopping = Progress {
+        stopping: Some(("id1".to_owned(), at(0))),
+        ..present()
+    };
+    assert_eq!(
+        step(&new, &containers, &stopping, at(1)),
+        Step::Wait(WaitingOn::Stopping { until: at(30) })
+    );
+    assert_eq!(step(&new, &containers, &stopping, at(30)), Step::Kill("id1".to_owned()));
+    containers[0].state = exited(0);
+    assert_eq!(
+        step(&new, &containers, &stopping, at(2)),
+        Step::Remove {
+            id: "id1".to_owned(),
+            urgent: true
+        }
+    );
+    containers.remove(0);
+    assert_eq!(step(&new, &containers, &stopping, at(2)), Step::Start("id2".to_owned()));
+}
+
+#[test]
+fn while_the_new_image_cannot_be_had_the_old_container_goes_on() {
+    let old = task();
+    let mut new = old.clone();
+    new.spec.image = "missing".to_owned();
+    let obstacle = Obstacle {
+        reason: "ImagePullBackOff".to_owned(),
+        message: String::new(),
+        tries: 1,
+        until: at(9),
+    };
+    let progress = Progress {
+        image: Image::Missing,
+        obstacle: Some(obstacle),
+        ..Progress::default()
+    };
+    let containers = [seen(&old, 1, SeenState::Running)];
+    assert_eq!(
+        step(&new, &containers, &progress, at(0)),
+        Step::Wait(WaitingOn::Obstacle { until: at(9) })
+    );
+}
+
+#[test]
+fn an_end_is_recorded_then_cleared_then_followed_by_a_fresh_container() {
+    let task = task();
+    let dead = [seen(&task, 1, exited(1))];
+    let mut progress = Progress {
+        alive: Some("id1".to_owned()),
+        ..present()
+    };
+    assert_eq!(step(&task, &dead, &progress, at(0)), Step::Record("id1".to_owned()));
+    judge(&mut progress, end(Some(1), at(0)), RestartPolicy::Always);
+    assert_eq!(
+        step(&task, &dead, &progress, at(0)),
+        Step::Remove {
+            id: "id1".to_owned(),
+            urgent: false
+        }
+    );
+    let Step::Create { number, .. } = step(&task, &[], &progress, at(0)) else {
+        panic!("the first restart is at once")
+    };
+    assert_eq!(number, 1);
+    judge(&mut progress, end(Some(1), at(0)), RestartPolicy::Always);
+    assert_eq!(
+        step(&task, &[], &progress, at(0)),
+        Step::Wait(WaitingOn::Backoff { until: at(1) })
+    );
+    assert!(matches!(step(&task, &[], &progress, at(1)), Step::Create { .. }));
+}
+
+fn end(code: Option<i64>, finished: Timestamp) -> End {
+    let termination = Termination {
+        exit_code: code,
+        started_at: Some(at(0)),
+        finished_at: Some(finished),
+        ..Termination::default()
+    };
+    End {
+        id: "id1".to_owned(),
+        hash: wanted_hash(&task()),
+        termination,
+        with_engine: false,
+        seen_at: finished,
+    }
+}
+
+#[test]
+fn restart_policies() {
+    use RestartPolicy::{Always, Never, OnFailure};
+    for (policy, code, expected) in [
+        (Always, Some(0), None),
+        (Always, Some(1), None),
+        (Always, None, None),
+        (OnFailure, Some(0), Some(Phase::Completed)),
+        (OnFailure, Some(1), None),
+        (OnFailure, None, None),
+        (Never, Some(0), Some(Phase::Completed)),
+        (Never, Some(3), Some(Phase::Failed)),
+        (Never, None, Some(Phase::Failed)),
+    ] {
+        let mut progress = present();
+        judge(&mut progress, end(code, at(1)), policy);
+        assert_eq!(progress.over.map(|over| over.phase), expected, "{policy:?} {code:?}");
+    }
+    let mut progress = present();
+    judge(
+        &mut progress,
+        End {
+            with_engine: true,
+            ..end(Some(137), at(1))
+        },
+        Never,
+    );
+    assert_eq!(
+        (progress.over, progress.failures, progress.restarts),
+        (None, 0, 0),
+        "stopped with its engine"
+    );
+}
+
+#[test]
+fn backoff_doubles_and_is_forgotten() {
+    for (failures, seconds) in [(0, 0), (1, 0), (2, 1), (3, 2), (4, 4), (10, 256), (11, 300), (400, 300)] {
+        assert_eq!(backoff(failures), SignedDuration::from_secs(seconds), "{failures}");
+    }
+    let mut progress = Progress {
+        failures: 7,
+        ..present()
+    };
+    judge(&mut progress, end(Some(1), at(600)), RestartPolicy::Always);
+    assert_eq!(progress.failures, 1);
+}
+
+#[test]
+fn what_is_over_stays_for_its_logs_until_the_task_changes() {
+    let task = task();
+    let mut progress = present();
+    judge(&mut progress, end(Some(0), at(1)), RestartPolicy::Never);
+    let dead = [seen(&task, 1, exited(0))];
+    assert_eq!(step(&task, &dead, &progress, at(2)), Step::Wait(WaitingOn::Over));
+    assert_eq!(
+        step(&task, &[], &progress, at(2)),
+        Step::Wait(WaitingOn::Over),
+        "removed by hand"
+    );
+    let mut changed = task.clone();
+    changed.spec.args = vec!["x".to_owned()];
+    assert!(matches!(
+        step(&changed, &dead, &progress, at(2)),
+        Step::Create { number: 2, .. }
+    ));
+}
+
+#[test]
+fn removed_by_hand_counts_as_an_end() {
+    let progress = Progress {
+        alive: Some("id1".to_owned()),
+        ..present()
+    };
+    assert_eq!(
+        step(&task(), &[], &progress, at(0)),
+        Step::RecordRemoved("id1".to_owned())
+    );
+}
+
+#[test]
+fn frozen_or_renamed_by_hand_is_healed() {
+    let task = task();
+    let paused = seen(&task, 1, SeenState::Paused);
+    assert_eq!(
+        step(&task, &[paused], &present(), at(0)),
+        Step::Unpause("id1".to_owned())
+    );
+    let mut renamed = seen(&task, 1, SeenState::Running);
+    let name = std::mem::replace(&mut renamed.name, "mine".to_owned());
+    assert_eq!(
+        step(&task, &[renamed], &present(), at(0)),
+        Step::Rename("id1".to_owned(), name)
+    );
+}
+
+#[test]
+fn deletion_takes_its_grace_then_kills_then_is_gone() {
+    let mut task = task();
+    task.metadata.deletion_timestamp = Some(at(10));
+    task.metadata.deletion_grace_period_seconds = Some(10);
+    let running = [seen(&task, 1, SeenState::Running)];
+    assert_eq!(step(&task, &running, &present(), at(0)), Step::Signal("id1".to_owned()));
+    let stopping = Progress {
+        stopping: Some(("id1".to_owned(), at(0))),
+        ..present()
+    };
+    assert_eq!(
+        step(&task, &running, &stopping, at(0)),
+        Step::Wait(WaitingOn::Stopping { until: at(10) })
+    );
+    assert_eq!(step(&task, &running, &stopping, at(10)), Step::Kill("id1".to_owned()));
+    let dead = [seen(&task, 1, exited(143))];
+    assert_eq!(
+        step(&task, &dead, &stopping, at(3)),
+        Step::Remove {
+            id: "id1".to_owned(),
+            urgent: true
+        }
+    );
+    assert_eq!(step(&task, &[], &stopping, at(3)), Step::Gone);
+    task.metadata.deletion_grace_period_seconds = Some(0);
+    assert_eq!(step(&task, &running, &present(), at(0)), Step::Kill("id1".to_owned()));
+}
