@@ -14,6 +14,7 @@ pub mod node;
 pub mod quantity;
 pub mod revision;
 pub mod selector;
+pub mod shape;
 pub mod source;
 pub mod task;
 pub mod validate;

@@ -1,0 +1,170 @@
+//! The forms that a text can be asked to have: the schema's `format`, as a function and a sentence.
+//!
+//! To add one: a row in [`FORMATS`] and a function. A `format` that is not here is not checked (`uint16`, `date-time`).
+
+/// A named form of text.
+#[derive(Debug)]
+pub struct Format {
+    /// What the schema's `format` says.
+    pub name: &'static str,
+    /// What a text must be, for people: continues `must be`.
+    pub what: &'static str,
+    /// Whether a text has this form.
+    pub matches: fn(&str) -> bool,
+}
+
+/// All forms.
+pub const FORMATS: &[Format] = &[
+    Format {
+        name: "quantity",
+        what: "a quantity, such as 500m, 1.5, 64Mi or 2G",
+        matches: quantity,
+    },
+    Format {
+        name: "dns-label",
+        what: "at most 63 lowercase letters, digits or `-`, with a letter or digit at each end",
+        matches: dns_label,
+    },
+    Format {
+        name: "dns-subdomain",
+        what: "at most 253 lowercase letters, digits, `-` or `.`, with a letter or digit at each end and around each dot",
+        matches: dns_subdomain,
+    },
+    Format {
+        name: "label-key",
+        what: "a name of at most 63 letters, digits, `-`, `_` or `.`, which a domain and `/` may precede",
+        matches: label_key,
+    },
+    Format {
+        name: "label-value",
+        what: "empty, or at most 63 letters, digits, `-`, `_` or `.`, with a letter or digit at each end",
+        matches: label_value,
+    },
+    Format {
+        name: "duration",
+        what: "a duration, such as 30s, 5m or 1h30m",
+        matches: duration,
+    },
+    Format {
+        name: "image",
+        what: "an image, such as nginx:1.27 (not empty, no spaces)",
+        matches: image,
+    },
+    Format {
+        name: "image-reference",
+        what: "an image, such as nginx:1.27 (not empty, no spaces)",
+        matches: image,
+    },
+    Format {
+        name: "absolute-path",
+        what: "an absolute path, such as /data, without `..`",
+        matches: absolute_path,
+    },
+    Format {
+        name: "env-name",
+        what: "a variable's name: not empty, no `=`, no spaces",
+        matches: env_name,
+    },
+    Format {
+        name: "int-or-percent",
+        what: "a whole number, or a share such as 25%",
+        matches: int_or_percent,
+    },
+];
+
+/// The format of this name.
+pub fn find(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name)
+}
+
+fn quantity(text: &str) -> bool {
+    let number = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let end = number
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(number.len());
+    let (digits, suffix) = number.split_at(end);
+    let whole_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let digits_are_right = match digits.split_once('.') {
+        Some((whole, part)) => whole_number(&format!("{whole}{part}")),
+        None => whole_number(digits),
+    };
+    let suffix_is_right = match suffix {
+        "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "P" | "E" | "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei" => true,
+        exponent => exponent.strip_prefix(['e', 'E']).is_some_and(|power| {
+            let power = power.strip_prefix(['+', '-']).unwrap_or(power);
+            power.len() <= 2 && whole_number(power)
+        }),
+    };
+    digits_are_right && suffix_is_right
+}
+
+fn dns_label(text: &str) -> bool {
+    text.len() <= 63 && lowercase_word(text)
+}
+
+fn dns_subdomain(text: &str) -> bool {
+    // A part may be longer than a label, as in Kubernetes: only the whole is bounded.
+    text.len() <= 253 && text.split('.').all(lowercase_word)
+}
+
+fn lowercase_word(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+fn label_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let bytes = text.as_bytes();
+    let end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    text.len() <= 63 && text.bytes().all(inner) && end(bytes.first()) && end(bytes.last())
+}
+
+fn label_key(text: &str) -> bool {
+    match text.split_once('/') {
+        Some((domain, name)) => dns_subdomain(domain) && label_name(name),
+        None => label_name(text),
+    }
+}
+
+fn label_value(text: &str) -> bool {
+    text.is_empty() || label_name(text)
+}
+
+fn duration(text: &str) -> bool {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        if digits == 0 || rest[..digits].parse::<f64>().is_err() {
+            return false;
+        }
+        rest = &rest[digits..];
+        // `ms` before `m`: the longer unit first.
+        let Some(after) = ["ms", "s", "m", "h", "d"]
+            .iter()
+            .find_map(|unit| rest.strip_prefix(unit))
+        else {
+            return false;
+        };
+        rest = after;
+    }
+    !text.is_empty()
+}
+
+fn image(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+fn absolute_path(text: &str) -> bool {
+    text.starts_with('/') && !text.contains('\0') && !text.split('/').any(|part| part == "..")
+}
+
+fn env_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c == '=' || c.is_whitespace() || c.is_control())
+}
+
+fn int_or_percent(text: &str) -> bool {
+    let digits = text.strip_suffix('%').unwrap_or(text);
+    (1..=9).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
