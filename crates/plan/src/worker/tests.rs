@@ -110,15 +110,15 @@ fn a_changed_task_gets_a_new_container_made_before_the_old_one_stops() {
     );
     assert_eq!(step(&new, &containers, &stopping, at(30)), Step::Kill("id1".to_owned()));
     containers[0].state = exited(0);
+    assert_eq!(step(&new, &containers, &stopping, at(2)), Step::Start("id2".to_owned()));
+    containers[1].state = SeenState::Running;
     assert_eq!(
         step(&new, &containers, &stopping, at(2)),
         Step::Remove {
             id: "id1".to_owned(),
-            urgent: true
+            urgent: false
         }
     );
-    containers.remove(0);
-    assert_eq!(step(&new, &containers, &stopping, at(2)), Step::Start("id2".to_owned()));
 }
 
 #[test]
@@ -145,27 +145,42 @@ fn while_the_new_image_cannot_be_had_the_old_container_goes_on() {
 }
 
 #[test]
-fn an_end_is_recorded_then_cleared_then_followed_by_a_fresh_container() {
+fn an_end_is_recorded_then_followed_by_a_fresh_container_then_cleared() {
     let task = task();
-    let dead = [seen(&task, 1, exited(1))];
+    let mut containers = vec![seen(&task, 1, exited(1))];
     let mut progress = Progress {
         alive: Some("id1".to_owned()),
         ..present()
     };
-    assert_eq!(step(&task, &dead, &progress, at(0)), Step::Record("id1".to_owned()));
-    judge(&mut progress, end(Some(1), at(0)), RestartPolicy::Always);
     assert_eq!(
-        step(&task, &dead, &progress, at(0)),
+        step(&task, &containers, &progress, at(0)),
+        Step::Record("id1".to_owned())
+    );
+    judge(&mut progress, end(Some(1), at(0)), RestartPolicy::Always);
+    assert!(
+        matches!(
+            step(&task, &containers, &progress, at(0)),
+            Step::Create { number: 2, .. }
+        ),
+        "at once"
+    );
+    containers.push(seen(&task, 2, SeenState::Running));
+    assert_eq!(
+        step(&task, &containers, &progress, at(0)),
         Step::Remove {
             id: "id1".to_owned(),
             urgent: false
         }
     );
-    let Step::Create { number, .. } = step(&task, &[], &progress, at(0)) else {
-        panic!("the first restart is at once")
-    };
-    assert_eq!(number, 1);
+    containers.pop();
     judge(&mut progress, end(Some(1), at(0)), RestartPolicy::Always);
+    assert_eq!(
+        step(&task, &containers, &progress, at(0)),
+        Step::Remove {
+            id: "id1".to_owned(),
+            urgent: false
+        }
+    );
     assert_eq!(
         step(&task, &[], &progress, at(0)),
         Step::Wait(WaitingOn::Backoff { until: at(1) })
