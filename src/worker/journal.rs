@@ -1,0 +1,98 @@
+//! The uids of Tasks that this worker made containers of: proof that a container is Cube's own, for when the registry
+//! no longer knows its Task.
+//!
+//! One uid a line, appended before the container is made, so that a crash leaves a line too many and never one too few.
+//! It is not synced: a power cut that loses a line leaves a container behind that is told of, never a stranger's removed.
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The journal.
+pub struct Journal {
+    path: PathBuf,
+    uids: BTreeSet<String>,
+    file: Option<File>,
+}
+
+impl Journal {
+    /// Reads the journal at `path`, or begins one.
+    ///
+    /// # Errors
+    /// Where it cannot be read or its directory not be made.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error),
+        };
+        let uids = text.lines().filter(|line| line.len() == 36).map(str::to_owned).collect();
+        Ok(Self { path: path.to_owned(), uids, file: None })
+    }
+
+    /// Whether this worker made containers of the Task.
+    pub fn has(&self, uid: &str) -> bool {
+        self.uids.contains(uid)
+    }
+
+    /// Notes that it is about to.
+    ///
+    /// # Errors
+    /// Where it cannot be written; the container must then not be made.
+    pub fn add(&mut self, uid: &str) -> io::Result<()> {
+        if self.uids.contains(uid) {
+            return Ok(());
+        }
+        if self.file.is_none() {
+            self.file = Some(OpenOptions::new().create(true).append(true).open(&self.path)?);
+        }
+        if let Some(file) = &mut self.file {
+            // The line break comes first as well: a line that a full disk cut short spoils no other.
+            file.write_all(format!("\n{uid}\n").as_bytes())?;
+        }
+        self.uids.insert(uid.to_owned());
+        Ok(())
+    }
+
+    /// Forgets the Tasks that nothing is left of, keeping `alive`.
+    ///
+    /// # Errors
+    /// Where it cannot be written; the old journal then stays.
+    pub fn keep(&mut self, alive: &BTreeSet<String>) -> io::Result<()> {
+        let kept: BTreeSet<String> = self.uids.intersection(alive).cloned().collect();
+        if kept.len() == self.uids.len() {
+            return Ok(());
+        }
+        let text: String = kept.iter().map(|uid| format!("{uid}\n")).collect();
+        let beside = self.path.with_extension("new");
+        std::fs::write(&beside, text)?;
+        std::fs::rename(&beside, &self.path)?;
+        self.file = None;
+        self.uids = kept;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_over_a_restart_and_forgets_what_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("worker/made");
+        let uid = |n: u8| format!("0192aaaa-bbbb-7ccc-8ddd-eeeeffff000{n}");
+        let mut journal = Journal::open(&path).unwrap();
+        journal.add(&uid(1)).unwrap();
+        journal.add(&uid(2)).unwrap();
+        let mut journal = Journal::open(&path).unwrap();
+        assert!(journal.has(&uid(1)) && journal.has(&uid(2)) && !journal.has(&uid(3)));
+        journal.keep(&[uid(2)].into()).unwrap();
+        journal.add(&uid(3)).unwrap();
+        let journal = Journal::open(&path).unwrap();
+        assert!(!journal.has(&uid(1)) && journal.has(&uid(2)) && journal.has(&uid(3)));
+    }
+}
