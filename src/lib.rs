@@ -3,4 +3,5 @@
 pub mod engine;
 pub mod manifest;
 pub mod store;
+pub mod worker;
 pub mod world;

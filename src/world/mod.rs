@@ -2,6 +2,8 @@
 //!
 //! Nothing else in Cube may ask the system for the time, an id or a random number (clippy's `disallowed-methods` keeps it
 //! so), so that the whole control plane can run from one seed. Sleeping goes through `tokio::time`, which can be paused.
+pub mod host;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;

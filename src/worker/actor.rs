@@ -1,0 +1,291 @@
+//! The worker's one actor: it owns what is known and looks again at each Task that something happened to.
+//!
+//! At most one step of a Task is under way at a time; many Tasks' steps are. It never calls the engine itself (steps do,
+//! in tasks of their own) and never decides (the brain in `cube_plan::worker` does). Begin with [`Actor::look`].
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cube_api::event::EventType;
+use cube_api::task::{Task, TaskStatus};
+use cube_plan::worker::{Look, Progress, Step, WaitingOn, decide, status};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::form::Ground;
+use super::journal::Journal;
+use super::link::{Link, Observation, Taken};
+use super::steps::{Outcome, Pace, carry_out};
+use super::view::View;
+use crate::engine::Engine;
+use crate::world::World;
+
+/// A container that nobody wishes for is looked at twice, so long apart, before it is removed: its Task may be on its way.
+pub const SECOND_LOOK: Duration = Duration::from_secs(3);
+
+/// What is known of one Task.
+pub struct Slot {
+    /// As last assigned; kept after it is no longer the node's, until its containers are gone.
+    pub task: Arc<Task>,
+    /// Whether it is the node's.
+    pub assigned: bool,
+    /// What is remembered.
+    pub progress: Progress,
+    /// The step that is under way.
+    pub busy: Option<Step>,
+    /// What was last reported.
+    pub reported: Option<TaskStatus>,
+    /// Told that it is gone.
+    pub told_gone: bool,
+}
+
+/// What comes back to the actor.
+pub enum Message {
+    /// A step is done.
+    Stepped {
+        /// uid of its Task.
+        uid: String,
+        /// The step.
+        step: Step,
+        /// What came of it.
+        outcome: Outcome,
+        /// How long the engine took.
+        took: Duration,
+    },
+    /// A container was looked at; `None`: it is gone.
+    Inspected(String, Result<Option<Box<crate::engine::Container>>, crate::engine::EngineError>),
+    /// A namespace's network is there, or not.
+    Network(String, Result<(), crate::engine::EngineError>),
+    /// What became of a report.
+    Reported(Vec<Observation>, Vec<Taken>),
+}
+
+/// A namespace's network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkState {
+    /// Being made, or removed.
+    Busy,
+    /// There.
+    Ready,
+    /// Could not be made; to be tried again then.
+    Failed {
+        /// Why.
+        message: String,
+        /// When.
+        until: Timestamp,
+    },
+}
+
+/// The actor.
+pub struct Actor {
+    pub(super) ground: Arc<Ground>,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) link: Arc<dyn Link>,
+    pub(super) world: World,
+    pub(super) pace: Arc<Pace>,
+    pub(super) journal: Journal,
+    pub(super) range: super::subnets::Range,
+    pub(super) slots: BTreeMap<String, Slot>,
+    pub(super) view: View,
+    pub(super) networks: BTreeMap<String, NetworkState>,
+    pub(super) dirty: BTreeSet<String>,
+    pub(super) timers: BTreeSet<(Timestamp, String)>,
+    pub(super) inspecting: BTreeMap<String, bool>,
+    pub(super) unsent: BTreeMap<String, Observation>,
+    pub(super) sending: bool,
+    /// Whether the engine answers and its containers are known.
+    pub(super) engine_up: bool,
+    /// Whether the first snapshot of assignments has come.
+    pub(super) assigned: bool,
+    /// Containers without a Task that were seen once, and when.
+    pub(super) strays: BTreeMap<String, Timestamp>,
+    /// Containers that died with their engine, as the last list showed.
+    pub(super) with_engine: BTreeSet<String>,
+    /// Something is unclear: the list is to be made soon.
+    pub(super) relist_now: bool,
+    pub(super) sender: mpsc::UnboundedSender<Message>,
+}
+
+impl Actor {
+    /// Looks at every Task that something happened to, and sends what is to be told.
+    pub fn look_at_dirty(&mut self) {
+        for uid in std::mem::take(&mut self.dirty) {
+            self.look(&uid);
+        }
+        self.send_reports();
+    }
+
+    /// One look at one Task: decide, tell, step.
+    fn look(&mut self, uid: &str) {
+        if !self.engine_up || !self.assigned {
+            return;
+        }
+        let now = self.world.now();
+        let Some(slot) = self.slots.get(uid) else { return self.look_at_stray(uid, now) };
+        if slot.busy.is_some() {
+            return;
+        }
+        let containers = self.view.of(uid);
+        let task = slot.task.clone();
+        if let Some(alive) = containers.iter().filter(|seen| seen.state == cube_plan::worker::SeenState::Running).max_by_key(|seen| seen.number) {
+            let alive = alive.id.clone();
+            if let Some(slot) = self.slots.get_mut(uid) {
+                slot.progress.alive = Some(alive);
+            }
+        }
+        let network_ready = self.network_ready(&task);
+        let Some(slot) = self.slots.get(uid) else { return };
+        let look = Look { task: &task, containers: &containers, progress: &slot.progress, network_ready, now };
+        let step = decide(&look);
+        let status = status(&look);
+        if step != Step::Gone {
+            self.tell(uid, &task, status, false);
+        }
+        match step {
+            Step::Wait(reason) => self.wait(uid, &reason),
+            Step::EnsureNetwork => self.ensure_network(&task, uid, now),
+            Step::RecordRemoved(id) => self.record_removed(uid, id),
+            step => self.begin(uid, task, step),
+        }
+    }
+
+    fn wait(&mut self, uid: &str, reason: &WaitingOn) {
+        if let Some(until) = reason.until() {
+            self.timers.insert((until, uid.to_owned()));
+        }
+    }
+
+    /// Starts a step.
+    pub(super) fn begin(&mut self, uid: &str, task: Arc<Task>, step: Step) {
+        if matches!(step, Step::Create { .. })
+            && let Err(error) = self.journal.add(uid)
+        {
+            let message = format!("cannot write {}: {error}", "the worker's journal");
+            self.obstruct(uid, "WorkerDiskFailed", message);
+            return;
+        }
+        if step == Step::Pull {
+            self.link.event(&task, EventType::Normal, "Pulling", format!("pulling {}", task.spec.image));
+        }
+        if let Some(slot) = self.slots.get_mut(uid) {
+            slot.busy = Some(step.clone());
+        }
+        let (ground, engine, pace) = (self.ground.clone(), self.engine.clone(), self.pace.clone());
+        let (sender, uid) = (self.sender.clone(), uid.to_owned());
+        tokio::spawn(async move {
+            let (outcome, took) = carry_out(step.clone(), task, ground, engine, pace).await;
+            let _ = sender.send(Message::Stepped { uid, step, outcome, took });
+        });
+    }
+
+    /// Notes what is to be told of a Task, unless it was told already.
+    pub(super) fn tell(&mut self, uid: &str, task: &Task, status: TaskStatus, gone: bool) {
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        if !slot.assigned || (!gone && slot.reported.as_ref() == Some(&status)) {
+            return;
+        }
+        slot.reported = Some(status.clone());
+        let meta = &task.metadata;
+        let observation = Observation {
+            namespace: meta.namespace().to_owned(),
+            name: meta.name.clone(),
+            uid: uid.to_owned(),
+            epoch: task.status.epoch,
+            status,
+            gone,
+        };
+        self.unsent.insert(uid.to_owned(), observation);
+    }
+
+    /// Sends what is to be told, one batch at a time.
+    fn send_reports(&mut self) {
+        if self.sending || self.unsent.is_empty() {
+            return;
+        }
+        self.sending = true;
+        let batch: Vec<Observation> = std::mem::take(&mut self.unsent).into_values().collect();
+        let (link, sender) = (self.link.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let taken = link.report(batch.clone()).await;
+            if taken.iter().any(|taken| matches!(taken, Taken::TryAgain(_))) {
+                // The manager cannot write just now; asking at once would only keep it busy.
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            let _ = sender.send(Message::Reported(batch, taken));
+        });
+    }
+
+    /// What became of a report.
+    pub(super) fn reported(&mut self, batch: Vec<Observation>, taken: Vec<Taken>) {
+        self.sending = false;
+        for (observation, taken) in batch.into_iter().zip(taken) {
+            let uid = observation.uid.clone();
+            match taken {
+                Taken::TryAgain(_) => {
+                    self.unsent.entry(uid).or_insert(observation);
+                }
+                Taken::Written if observation.gone => {
+                    self.slots.remove(&uid);
+                }
+                Taken::Written => {}
+                Taken::Refused => tracing::debug!(task = observation.name, "a report of an older epoch was refused"),
+            }
+        }
+    }
+
+    /// A container whose Task is not the node's: removed after a second look, if it is proved to be Cube's own.
+    fn look_at_stray(&mut self, uid: &str, now: Timestamp) {
+        let containers = self.view.of(uid);
+        if containers.is_empty() {
+            self.strays.remove(uid);
+            return;
+        }
+        if !self.journal.has(uid) {
+            if self.strays.insert(uid.to_owned(), now).is_none() {
+                for seen in &containers {
+                    tracing::warn!(container = seen.name, "has this cluster's label, but Cube did not make it: left alone");
+                }
+            }
+            return;
+        }
+        let first = *self.strays.entry(uid.to_owned()).or_insert(now);
+        let due = first.saturating_add(jiff::SignedDuration::try_from(SECOND_LOOK).unwrap_or_default()).unwrap_or(now);
+        if now < due {
+            self.timers.insert((due, uid.to_owned()));
+            return;
+        }
+        self.strays.remove(uid);
+        // Nobody's Task any more: a Task made up from its labels, that is being deleted, is dismantled as any other.
+        let Some(container) = self.view.containers().find(|container| container.labels.get(super::form::UID_LABEL).is_some_and(|label| label == uid)) else { return };
+        let mut task = Task::default();
+        let label = |name: &str| container.labels.get(name).cloned().unwrap_or_default();
+        task.metadata.name = label(super::form::TASK_LABEL);
+        task.metadata.namespace = Some(label(super::form::NAMESPACE_LABEL));
+        task.metadata.uid = uid.to_owned();
+        task.spec.termination_grace_period_seconds = cube_api::task::DEFAULT_GRACE_SECONDS;
+        task.metadata.deletion_timestamp = now.saturating_add(jiff::SignedDuration::from_secs(30)).ok();
+        self.slots.insert(uid.to_owned(), Slot {
+            task: Arc::new(task),
+            assigned: false,
+            progress: Progress::default(),
+            busy: None,
+            reported: None,
+            told_gone: false,
+        });
+        self.look(uid);
+    }
+
+    /// Looks at a container that something happened to; one look at a time each.
+    pub(super) fn inspect(&mut self, id: String) {
+        if let Some(again) = self.inspecting.get_mut(&id) {
+            *again = true;
+            return;
+        }
+        self.inspecting.insert(id.clone(), false);
+        let (engine, sender) = (self.engine.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let seen = engine.inspect(&id).await.map(|seen| seen.map(Box::new));
+            let _ = sender.send(Message::Inspected(id, seen));
+        });
+    }
+}

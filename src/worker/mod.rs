@@ -1,0 +1,27 @@
+//! The node's agent: carries out what the brain decides about each assigned Task, and tells what it sees.
+//!
+//! It owns the node's containers of this cluster and nothing else: what it did not make it never touches. It never
+//! decides (that is `cube_plan::worker`) and never reads or writes the registry but through its [`link`].
+//!
+//! ```text
+//! link ─ assignments ─► actor ─ step ─► engine
+//!   ▲                    │ ▲               │
+//!   └──── reports ───────┘ └─ view ◄ events┘
+//! ```
+//!
+//! Begin with [`run`], then `actor.rs`.
+mod actor;
+mod form;
+mod journal;
+pub mod link;
+mod networks;
+mod node;
+mod outcomes;
+mod session;
+mod steps;
+pub mod subnets;
+mod view;
+
+pub use form::{Ground, NODE_LABEL, TASK_LABEL, UID_LABEL};
+pub use node::Identity;
+pub use session::{Options, run};

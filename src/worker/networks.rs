@@ -1,0 +1,103 @@
+//! A namespace's network on this engine: made when a Task first needs it, removed with the last.
+use std::sync::Arc;
+
+use cube_api::task::{NetworkMode, Task};
+use jiff::{SignedDuration, Timestamp};
+
+use super::actor::{Actor, Message, NetworkState};
+use super::form::Ground;
+use super::subnets::Range;
+use crate::engine::{Engine, EngineError, NetworkSpec};
+
+/// How many parts of the range are tried before it is told that none is free.
+const TRIES: u32 = 16;
+
+impl Actor {
+    /// Whether the Task's network is there, if it needs one.
+    pub(super) fn network_ready(&self, task: &Task) -> bool {
+        task.spec.network != NetworkMode::Namespace
+            || self.networks.get(task.metadata.namespace()) == Some(&NetworkState::Ready)
+    }
+
+    /// Makes the Task's network, unless that is under way or has just failed.
+    pub(super) fn ensure_network(&mut self, task: &Task, uid: &str, now: Timestamp) {
+        let namespace = task.metadata.namespace().to_owned();
+        match self.networks.get(&namespace) {
+            Some(NetworkState::Busy | NetworkState::Ready) => return,
+            Some(NetworkState::Failed { until, message }) if *until > now => {
+                let (until, message) = (*until, message.clone());
+                self.timers.insert((until, uid.to_owned()));
+                let waits = self.slots.get(uid).is_some_and(|slot| slot.progress.obstacle.is_some());
+                if !waits {
+                    self.obstruct(uid, "NetworkFailed", message);
+                }
+                return;
+            }
+            _ => {}
+        }
+        self.networks.insert(namespace.clone(), NetworkState::Busy);
+        let (engine, ground, range, sender) = (self.engine.clone(), self.ground.clone(), self.range, self.sender.clone());
+        tokio::spawn(async move {
+            let made = make(&*engine, &ground, range, &namespace).await;
+            let _ = sender.send(Message::Network(namespace, made));
+        });
+    }
+
+    /// A namespace's network is there, or not, or removed.
+    pub(super) fn network(&mut self, namespace: String, result: Result<(), EngineError>) {
+        let state = match result {
+            Ok(()) => NetworkState::Ready,
+            Err(error) => {
+                let until = self.world.now().saturating_add(SignedDuration::from_secs(2)).unwrap_or(Timestamp::MAX);
+                NetworkState::Failed { message: error.to_string(), until }
+            }
+        };
+        self.networks.insert(namespace.clone(), state);
+        let of_it = |slot: &&super::actor::Slot| slot.task.metadata.namespace() == namespace;
+        let uids: Vec<String> = self.slots.values().filter(of_it).map(|slot| slot.task.metadata.uid.clone()).collect();
+        self.dirty.extend(uids);
+    }
+
+    /// Removes the networks that no Task and no container needs any more.
+    pub(super) fn drop_unused_networks(&mut self) {
+        let used = |namespace: &str| {
+            self.slots.values().any(|slot| slot.task.metadata.namespace() == namespace)
+        };
+        let unused: Vec<String> = self.networks.iter().filter(|(name, state)| **state == NetworkState::Ready && !used(name)).map(|(name, _)| name.clone()).collect();
+        for namespace in unused {
+            self.networks.insert(namespace.clone(), NetworkState::Busy);
+            let (engine, name, sender) = (self.engine.clone(), self.ground.network_name(&namespace), self.sender.clone());
+            tokio::spawn(async move {
+                // In use after all, or not to be had: it is there still, and looked at again with the next last Task.
+                let gone = engine.remove_network(&name).await.is_ok();
+                let result = if gone { Err(EngineError::NotFound { what: format!("network {name}") }) } else { Ok(()) };
+                let _ = sender.send(Message::Network(namespace, result));
+            });
+        }
+    }
+}
+
+async fn make(engine: &dyn Engine, ground: &Arc<Ground>, range: Range, namespace: &str) -> Result<(), EngineError> {
+    let name = ground.network_name(namespace);
+    let mut taken: Vec<String> = Vec::new();
+    for network in engine.networks(&ground.cluster).await? {
+        if network.name == name {
+            return Ok(());
+        }
+        taken.extend(network.subnet);
+    }
+    taken.extend(crate::world::host::routes());
+    for _ in 0..TRIES {
+        let subnet = range.free(&taken, 0);
+        if subnet.is_none() {
+            break;
+        }
+        let spec = NetworkSpec { name: name.clone(), labels: ground.labels(namespace), subnet: subnet.clone() };
+        match engine.ensure_network(&spec).await {
+            Ok(_) => return Ok(()),
+            Err(EngineError::SubnetInUse { .. }) => taken.extend(subnet),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(EngineError::SubnetInUse { subnet: "every part of the worker's range (--network-range)".to_owned() })
+}

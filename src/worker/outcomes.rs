@@ -1,0 +1,274 @@
+//! What the actor makes of what came back: views updated, ends judged, obstacles noted, events told.
+use std::time::Duration;
+
+use cube_api::event::EventType;
+use cube_api::task::Termination;
+use cube_plan::worker::{End, Image, Obstacle, Step, backoff, judge};
+use jiff::SignedDuration;
+
+use super::actor::Actor;
+use super::steps::Outcome;
+use crate::engine::{Container, EngineError, State};
+
+/// While something of the outside stands in the way (a port, a registry), it is tried again after so long at first.
+const FIRST_RETRY: SignedDuration = SignedDuration::from_millis(500);
+/// And after so long at last, where a try costs the engine little.
+const LONGEST_RETRY: SignedDuration = SignedDuration::from_secs(5);
+
+impl Actor {
+    /// A step is done.
+    pub(super) fn stepped(&mut self, uid: &str, step: Step, outcome: Outcome, took: Duration) {
+        self.dirty.insert(uid.to_owned());
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        slot.busy = None;
+        let task = slot.task.clone();
+        let hash = cube_plan::worker::wanted_hash(&task);
+        let told = took.as_secs_f64();
+        match outcome {
+            Outcome::Failed(error) => return self.failed(uid, step, error),
+            Outcome::Image(there) => slot.progress.image = if there { Image::Present } else { Image::Missing },
+            Outcome::Pulled => {
+                slot.progress.image = Image::Present;
+                slot.progress.pulled_for = Some(hash);
+                slot.progress.obstacle = None;
+                let message = format!("pulled {} in {told:.1} s", task.spec.image);
+                self.link.event(&task, EventType::Normal, "Pulled", message);
+            }
+            Outcome::Created(container) => {
+                if let Step::Create { number, .. } = step {
+                    slot.progress.highest_number = number;
+                }
+                if self.view.get(&container.id).is_none() {
+                    self.view.put(*container);
+                }
+            }
+            Outcome::Started(container) => {
+                slot.progress.obstacle = None;
+                slot.progress.pulled_for = None;
+                self.link.event(&task, EventType::Normal, "Started", format!("started in {told:.1} s"));
+                if let (Step::Start(id), None) = (&step, &container) {
+                    self.view.remove(id);
+                }
+                if let Some(container) = container {
+                    slot.progress.alive = Some(container.id.clone());
+                    self.view.put(*container);
+                }
+            }
+            Outcome::Signalled => {
+                if let Step::Signal(id) | Step::Kill(id) = step {
+                    let since = slot.progress.stopping.as_ref().filter(|(old, _)| *old == id).map(|(_, since)| *since);
+                    let since = since.unwrap_or_else(|| self.world.now());
+                    slot.progress.stopping = Some((id.clone(), since));
+                    self.inspect(id);
+                }
+            }
+            Outcome::Log(lines) => {
+                if let Step::Record(id) = step {
+                    self.record(uid, &id, lines);
+                }
+            }
+            Outcome::Removed => {
+                if let Step::Remove { id, .. } = step {
+                    if slot.progress.alive.as_ref() == Some(&id) {
+                        slot.progress.alive = None;
+                    }
+                    self.view.remove(&id);
+                }
+            }
+            Outcome::Gone => self.gone(uid),
+            Outcome::Done => {
+                if let Step::Unpause(id) | Step::Rename(id, _) = &step {
+                    let (reason, message) = match step {
+                        Step::Unpause(_) => ("Unpaused", "container was paused by someone else; running again"),
+                        _ => ("Renamed", "container was renamed by someone else; has its name again"),
+                    };
+                    self.link.event(&task, EventType::Warning, reason, message.to_owned());
+                    self.inspect(id.clone());
+                }
+            }
+        }
+    }
+
+    /// A step failed: what stands in the way, and when it is tried again.
+    fn failed(&mut self, uid: &str, step: Step, error: EngineError) {
+        tracing::debug!(uid, ?step, %error, "step failed");
+        match (step, error) {
+            (_, error) if error.outcome_unknown() => {
+                // Says nothing about the container: look before anything else is done.
+                self.obstruct(uid, "EngineUnreachable", error.to_string());
+                self.relist_soon();
+            }
+            (Step::Create { .. }, EngineError::NoSuchImage { .. }) => {
+                if let Some(slot) = self.slots.get_mut(uid) {
+                    slot.progress.image = Image::Unknown;
+                    slot.progress.pulled_for = None;
+                }
+            }
+            (Step::Create { number, .. }, EngineError::NameInUse { name }) => {
+                let Some(slot) = self.slots.get_mut(uid) else { return };
+                slot.progress.highest_number = number;
+                let message = format!("a container that is not Cube's has the name {name}; another is taken");
+                let task = slot.task.clone();
+                self.link.event(&task, EventType::Warning, "NameInUse", message);
+            }
+            (Step::Create { .. }, EngineError::NotFound { what }) => {
+                // The network, most likely: someone removed it.
+                if let Some(slot) = self.slots.get(uid) {
+                    let namespace = slot.task.metadata.namespace().to_owned();
+                    self.networks.remove(&namespace);
+                }
+                self.obstruct(uid, "CreateFailed", format!("{what} not found"));
+            }
+            (Step::Pull, error) => self.obstruct(uid, "ImagePullBackOff", error.to_string()),
+            (Step::Start(id), EngineError::InvalidCommand { code, message }) => self.start_failed(uid, &id, code, message),
+            (Step::Start(id), EngineError::NotFound { .. }) => {
+                self.view.remove(&id);
+            }
+            (Step::Start(_), EngineError::PortInUse { port, message }) => {
+                let text = port.map_or(message, |port| format!("port {port} is in use by someone else; waiting until it is free"));
+                self.obstruct(uid, "PortInUse", text);
+            }
+            (Step::Start(id), error) => {
+                self.inspect(id);
+                self.obstruct(uid, "StartFailed", error.to_string());
+            }
+            (Step::Create { .. }, error) => self.obstruct(uid, "CreateFailed", error.to_string()),
+            (Step::Unpause(id) | Step::Rename(id, _) | Step::Remove { id, .. } | Step::Signal(id) | Step::Kill(id), error) => {
+                self.inspect(id);
+                self.obstruct(uid, "EngineRefused", error.to_string());
+            }
+            (_, error) => self.obstruct(uid, "EngineRefused", error.to_string()),
+        }
+    }
+
+    /// Notes what stands in the way of a Task, with a growing wait before the next try.
+    pub(super) fn obstruct(&mut self, uid: &str, reason: &str, message: String) {
+        let now = self.world.now();
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        let tries = slot.progress.obstacle.as_ref().filter(|old| old.reason == reason).map_or(0, |old| old.tries) + 1;
+        let wait = match reason {
+            // A registry is asked less and less often; what the machine itself has to free is looked at every few seconds.
+            "ImagePullBackOff" => backoff(tries + 1),
+            _ => (FIRST_RETRY * 2_i32.pow(tries.min(10) as u32 - 1)).min(LONGEST_RETRY),
+        };
+        let until = now.saturating_add(wait).unwrap_or(now);
+        let first = tries == 1;
+        slot.progress.obstacle = Some(Obstacle { reason: reason.to_owned(), message: message.clone(), tries, until });
+        self.timers.insert((until, uid.to_owned()));
+        self.dirty.insert(uid.to_owned());
+        if first {
+            let task = slot.task.clone();
+            self.link.event(&task, EventType::Warning, reason, message);
+        }
+    }
+
+    /// A container whose command cannot be run: that is an end of it.
+    fn start_failed(&mut self, uid: &str, id: &str, code: i64, message: String) {
+        let now = self.world.now();
+        let termination = Termination {
+            exit_code: Some(code),
+            reason: "StartError".to_owned(),
+            message,
+            started_at: None,
+            finished_at: Some(now),
+            log: vec![],
+        };
+        let hash = self.hash_of(id);
+        if let Some(container) = self.view.get(id).cloned() {
+            let error = termination.message.clone();
+            self.view.put(Container { state: State::Exited { code, oom_killed: false, error }, ..container });
+        }
+        self.judged(uid, End { id: id.to_owned(), hash, termination, with_engine: false, seen_at: now });
+    }
+
+    /// A container that ended is recorded with its last lines.
+    fn record(&mut self, uid: &str, id: &str, log: Vec<String>) {
+        let now = self.world.now();
+        let Some(container) = self.view.get(id).cloned() else { return };
+        let State::Exited { code, oom_killed, error } = container.state else { return };
+        let with_engine = self.with_engine.remove(id);
+        let reason = match (with_engine, oom_killed, code) {
+            (true, ..) => "StoppedWithEngine",
+            (_, true, _) => "OOMKilled",
+            (.., 0) => "Completed",
+            _ => "Error",
+        };
+        let message = if oom_killed { "used more memory than its limit".to_owned() } else { error };
+        let termination = Termination {
+            exit_code: Some(code),
+            reason: reason.to_owned(),
+            message,
+            started_at: container.started_at,
+            finished_at: container.finished_at.or(Some(now)),
+            log,
+        };
+        let hash = self.hash_of(id);
+        self.judged(uid, End { id: id.to_owned(), hash, termination, with_engine, seen_at: now });
+    }
+
+    /// A container that someone removed is an end without a code.
+    pub(super) fn record_removed(&mut self, uid: &str, id: String) {
+        let now = self.world.now();
+        let Some(slot) = self.slots.get(uid) else { return };
+        let termination = Termination {
+            exit_code: None,
+            reason: "Removed".to_owned(),
+            message: "container removed by someone else".to_owned(),
+            started_at: slot.reported.as_ref().and_then(|status| status.started_at),
+            finished_at: Some(now),
+            log: vec![],
+        };
+        let hash = cube_plan::worker::wanted_hash(&slot.task);
+        self.judged(uid, End { id, hash, termination, with_engine: false, seen_at: now });
+        self.dirty.insert(uid.to_owned());
+        self.look_at_dirty();
+    }
+
+    fn judged(&mut self, uid: &str, end: End) {
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        let task = slot.task.clone();
+        let termination = end.termination.clone();
+        let with_engine = end.with_engine;
+        judge(&mut slot.progress, end, task.spec.restart_policy);
+        let delay = backoff(slot.progress.failures);
+        let ended = match (termination.exit_code, termination.reason.as_str()) {
+            (_, "Removed") => "container removed by someone else".to_owned(),
+            (_, "OOMKilled") => "killed: used more memory than its limit".to_owned(),
+            (Some(code), _) => match termination.log.last().or(Some(&termination.message).filter(|text| !text.is_empty())) {
+                Some(line) => format!("exited with code {code}: {line}"),
+                None => format!("exited with code {code}"),
+            },
+            (None, reason) => reason.to_owned(),
+        };
+        let (kind, reason, message) = match &slot.progress.over {
+            _ if with_engine => (EventType::Normal, "StoppedWithEngine", "stopped with its engine; starting again".to_owned()),
+            Some(over) if over.phase == cube_api::task::Phase::Completed => (EventType::Normal, "Completed", "completed".to_owned()),
+            Some(_) => (EventType::Warning, "Failed", ended),
+            None if delay > SignedDuration::ZERO => {
+                (EventType::Warning, "BackOff", format!("{ended}; starting again in {} s", delay.as_secs()))
+            }
+            None => (EventType::Warning, "Restarting", format!("{ended}; starting again")),
+        };
+        self.link.event(&task, kind, reason, message);
+    }
+
+    fn hash_of(&self, id: &str) -> String {
+        let label = |container: &Container| container.labels.get(super::form::HASH_LABEL).cloned();
+        self.view.get(id).and_then(label).unwrap_or_default()
+    }
+
+    /// Nothing of a Task is left.
+    fn gone(&mut self, uid: &str) {
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        let task = slot.task.clone();
+        if !slot.assigned {
+            self.slots.remove(uid);
+            return;
+        }
+        if std::mem::replace(&mut slot.told_gone, true) {
+            return;
+        }
+        let status = task.status.clone();
+        self.tell(uid, &task, status, true);
+    }
+}

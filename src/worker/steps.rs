@@ -1,0 +1,188 @@
+//! Carries out one step of the worker's brain: at most a few calls of the engine, and what came of them.
+//!
+//! Never decides what comes next, and never touches a Task's progress: the actor does, from the [`Outcome`].
+use std::sync::Arc;
+use std::time::Duration;
+
+use cube_api::task::Task;
+use cube_plan::worker::Step;
+use futures_util::StreamExt;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::form::{self, Ground};
+use crate::engine::{Container, Engine, EngineError, LogOptions};
+
+/// How many lines of a dead container's output are kept.
+const LOG_LINES: u64 = 20;
+/// How long one line of them may be, in characters.
+const LOG_WIDTH: usize = 500;
+
+/// What came of a step.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Whether the engine has the image.
+    Image(bool),
+    /// The image was pulled.
+    Pulled,
+    /// The container is made.
+    Created(Box<Container>),
+    /// The container is started; this is how it is now, if it is still there.
+    Started(Option<Box<Container>>),
+    /// The container was asked to stop, or killed.
+    Signalled,
+    /// The last lines of a container that ended.
+    Log(Vec<String>),
+    /// The container is removed.
+    Removed,
+    /// Nothing of the Task is left.
+    Gone,
+    /// Done; an event tells the rest.
+    Done,
+    /// It failed.
+    Failed(EngineError),
+}
+
+/// How many calls of a kind may be under way: an engine is at its fastest with about twice as many starts under way as
+/// it has cores, and creation stays ahead of starts; removals yield to both.
+pub struct Pace {
+    starts: Semaphore,
+    creations: Semaphore,
+    removals: Semaphore,
+}
+
+impl Pace {
+    /// For a machine of so many cores.
+    pub fn new(cores: usize) -> Self {
+        let starts = (2 * cores).max(2);
+        Self { starts: Semaphore::new(starts), creations: Semaphore::new(2), removals: Semaphore::new(starts) }
+    }
+}
+
+/// Carries out a step for a Task; gives what came of it and how long the engine took.
+pub async fn carry_out(
+    step: Step,
+    task: Arc<Task>,
+    ground: Arc<Ground>,
+    engine: Arc<dyn Engine>,
+    pace: Arc<Pace>,
+) -> (Outcome, Duration) {
+    let _turn = match &step {
+        Step::Start(_) => pace.starts.acquire().await.ok(),
+        Step::Create { .. } => pace.creations.acquire().await.ok(),
+        Step::Remove { urgent: false, .. } => {
+            // Behind the starts: a removal in their middle makes each of them late.
+            drop(pace.starts.acquire().await);
+            pace.removals.acquire().await.ok()
+        }
+        Step::Remove { .. } => pace.removals.acquire().await.ok(),
+        _ => None,
+    };
+    let began = Instant::now();
+    let outcome = call(step, &task, &ground, &*engine).await.unwrap_or_else(Outcome::Failed);
+    (outcome, began.elapsed())
+}
+
+async fn call(step: Step, task: &Task, ground: &Ground, engine: &dyn Engine) -> Result<Outcome, EngineError> {
+    Ok(match step {
+        Step::FindImage => Outcome::Image(engine.image(&task.spec.image).await?.is_some()),
+        Step::Pull => {
+            engine.pull(&task.spec.image, &|_| {}).await?;
+            Outcome::Pulled
+        }
+        Step::Create { hash, number } => {
+            for name in form::named_volumes(task) {
+                engine.ensure_volume(&name, &ground.labels(task.metadata.namespace())).await?;
+            }
+            for (name, labels) in form::scratch_volumes(task, ground) {
+                engine.ensure_volume(&name, &labels).await?;
+            }
+            let spec = form::container(task, &hash, number, ground);
+            let id = match engine.create(&spec).await {
+                // The same wish made it before; it is ours only if its uid says so.
+                Err(EngineError::NameInUse { name }) => match engine.inspect(&name).await? {
+                    Some(there) if there.labels.get(form::UID_LABEL) == Some(&task.metadata.uid) => there.id,
+                    _ => return Err(EngineError::NameInUse { name }),
+                },
+                other => other?,
+            };
+            Outcome::Created(Box::new(made(id, spec)))
+        }
+        Step::Start(id) => {
+            engine.start(&id).await?;
+            Outcome::Started(engine.inspect(&id).await?.map(Box::new))
+        }
+        Step::Unpause(id) => {
+            engine.unpause(&id).await?;
+            Outcome::Done
+        }
+        Step::Rename(id, name) => {
+            engine.rename(&id, &name).await?;
+            Outcome::Done
+        }
+        Step::Signal(id) => {
+            let signal = task.spec.stop_signal.clone();
+            let signal = match signal {
+                Some(signal) => signal,
+                None => engine.stop_signal(&id).await?,
+            };
+            signalled(engine.signal(&id, &signal).await)?
+        }
+        Step::Kill(id) => signalled(engine.signal(&id, "SIGKILL").await)?,
+        Step::Record(id) => Outcome::Log(last_lines(engine, &id).await),
+        Step::Remove { id, .. } => {
+            engine.remove(&id, false).await?;
+            Outcome::Removed
+        }
+        Step::Gone => {
+            for (name, _) in form::scratch_volumes(task, ground) {
+                engine.remove_volume(&name).await?;
+            }
+            Outcome::Gone
+        }
+        Step::EnsureNetwork | Step::RecordRemoved(_) | Step::Wait(_) => Outcome::Done,
+    })
+}
+
+/// A container that ended before the signal came is what was wished for.
+fn signalled(result: Result<(), EngineError>) -> Result<Outcome, EngineError> {
+    match result {
+        Ok(()) | Err(EngineError::NotRunning { .. } | EngineError::NotFound { .. }) => Ok(Outcome::Signalled),
+        Err(error) => Err(error),
+    }
+}
+
+/// How a container is right after it was made, without asking again.
+fn made(id: String, spec: crate::engine::ContainerSpec) -> Container {
+    Container {
+        id,
+        name: spec.name,
+        image: spec.image,
+        image_id: String::new(),
+        labels: spec.labels,
+        state: crate::engine::State::Created,
+        pid: None,
+        addresses: vec![],
+        ports: vec![],
+        created_at: jiff::Timestamp::UNIX_EPOCH,
+        started_at: None,
+        finished_at: None,
+    }
+}
+
+/// The last lines; none where they cannot be had, for an end is recorded in any case.
+async fn last_lines(engine: &dyn Engine, id: &str) -> Vec<String> {
+    let options = LogOptions { tail: Some(LOG_LINES), ..LogOptions::default() };
+    let read = async {
+        let mut bytes = Vec::new();
+        let mut chunks = engine.logs(id, options).await.ok()?;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            bytes.extend_from_slice(&chunk.bytes);
+        }
+        Some(bytes)
+    };
+    let bytes = tokio::time::timeout(Duration::from_secs(2), read).await.ok().flatten().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<String> = text.lines().map(|line| line.chars().take(LOG_WIDTH).collect()).collect();
+    lines[lines.len().saturating_sub(LOG_LINES as usize)..].to_vec()
+}
