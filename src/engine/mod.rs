@@ -91,6 +91,15 @@ pub trait Engine: Send + Sync + 'static {
     /// [`EngineError::NotRunning`] when it does not run.
     async fn signal(&self, id: &str, signal: &str) -> Result<()>;
 
+    /// The signal by which the container wishes to be stopped: its own, its image's, else `SIGTERM`.
+    async fn stop_signal(&self, id: &str) -> Result<String>;
+
+    /// Lets a frozen container go on; `Ok` when it is not frozen.
+    async fn unpause(&self, id: &str) -> Result<()>;
+
+    /// Gives a container another name; [`EngineError::NameInUse`] when that is taken.
+    async fn rename(&self, id: &str, name: &str) -> Result<()>;
+
     /// Removes a container and its anonymous volumes; `Ok` when it is gone or already going. A running one is refused
     /// ([`EngineError::InUse`]) unless `force`, which kills it.
     async fn remove(&self, id: &str, force: bool) -> Result<()>;

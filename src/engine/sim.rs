@@ -39,6 +39,9 @@ pub enum Verb {
     Create,
     Start,
     Signal,
+    StopSignal,
+    Unpause,
+    Rename,
     Remove,
     Logs,
     EnsureNetwork,
@@ -53,7 +56,14 @@ impl Verb {
     pub fn changes(self) -> bool {
         !matches!(
             self,
-            Self::Info | Self::List | Self::Inspect | Self::Events | Self::Image | Self::Logs | Self::Networks
+            Self::Info
+                | Self::StopSignal
+                | Self::List
+                | Self::Inspect
+                | Self::Events
+                | Self::Image
+                | Self::Logs
+                | Self::Networks
         )
     }
 }
@@ -346,6 +356,21 @@ impl Engine for SimEngine {
 
     async fn signal(&self, id: &str, signal: &str) -> Result<()> {
         self.call(Verb::Signal, |machine| machine.signal(id, signal))
+    }
+
+    async fn stop_signal(&self, id: &str) -> Result<String> {
+        self.call(Verb::StopSignal, |machine| {
+            let own = machine.get(id)?.spec.stop_signal.clone();
+            Ok(own.unwrap_or_else(|| "SIGTERM".to_owned()))
+        })
+    }
+
+    async fn unpause(&self, id: &str) -> Result<()> {
+        self.call(Verb::Unpause, |machine| machine.unpause(id))
+    }
+
+    async fn rename(&self, id: &str, name: &str) -> Result<()> {
+        self.call(Verb::Rename, |machine| machine.rename(id, name))
     }
 
     async fn remove(&self, id: &str, force: bool) -> Result<()> {

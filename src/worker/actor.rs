@@ -53,7 +53,10 @@ pub enum Message {
         took: Duration,
     },
     /// A container was looked at; `None`: it is gone.
-    Inspected(String, Result<Option<Box<crate::engine::Container>>, crate::engine::EngineError>),
+    Inspected(
+        String,
+        Result<Option<Box<crate::engine::Container>>, crate::engine::EngineError>,
+    ),
     /// A namespace's network is there, or not.
     Network(String, Result<(), crate::engine::EngineError>),
     /// What became of a report.
@@ -109,7 +112,7 @@ pub struct Actor {
 impl Actor {
     /// Looks at every Task that something happened to, and sends what is to be told.
     pub fn look_at_dirty(&mut self) {
-        for uid in std::mem::take(&mut self.dirty) {
+        while let Some(uid) = self.dirty.pop_first() {
             self.look(&uid);
         }
         self.send_reports();
@@ -121,13 +124,19 @@ impl Actor {
             return;
         }
         let now = self.world.now();
-        let Some(slot) = self.slots.get(uid) else { return self.look_at_stray(uid, now) };
+        let Some(slot) = self.slots.get(uid) else {
+            return self.look_at_stray(uid, now);
+        };
         if slot.busy.is_some() {
             return;
         }
         let containers = self.view.of(uid);
         let task = slot.task.clone();
-        if let Some(alive) = containers.iter().filter(|seen| seen.state == cube_plan::worker::SeenState::Running).max_by_key(|seen| seen.number) {
+        if let Some(alive) = containers
+            .iter()
+            .filter(|seen| seen.state == cube_plan::worker::SeenState::Running)
+            .max_by_key(|seen| seen.number)
+        {
             let alive = alive.id.clone();
             if let Some(slot) = self.slots.get_mut(uid) {
                 slot.progress.alive = Some(alive);
@@ -135,7 +144,13 @@ impl Actor {
         }
         let network_ready = self.network_ready(&task);
         let Some(slot) = self.slots.get(uid) else { return };
-        let look = Look { task: &task, containers: &containers, progress: &slot.progress, network_ready, now };
+        let look = Look {
+            task: &task,
+            containers: &containers,
+            progress: &slot.progress,
+            network_ready,
+            now,
+        };
         let step = decide(&look);
         let status = status(&look);
         if step != Step::Gone {
@@ -165,7 +180,12 @@ impl Actor {
             return;
         }
         if step == Step::Pull {
-            self.link.event(&task, EventType::Normal, "Pulling", format!("pulling {}", task.spec.image));
+            self.link.event(
+                &task,
+                EventType::Normal,
+                "Pulling",
+                format!("pulling {}", task.spec.image),
+            );
         }
         if let Some(slot) = self.slots.get_mut(uid) {
             slot.busy = Some(step.clone());
@@ -174,7 +194,12 @@ impl Actor {
         let (sender, uid) = (self.sender.clone(), uid.to_owned());
         tokio::spawn(async move {
             let (outcome, took) = carry_out(step.clone(), task, ground, engine, pace).await;
-            let _ = sender.send(Message::Stepped { uid, step, outcome, took });
+            let _ = sender.send(Message::Stepped {
+                uid,
+                step,
+                outcome,
+                took,
+            });
         });
     }
 
@@ -243,20 +268,32 @@ impl Actor {
         if !self.journal.has(uid) {
             if self.strays.insert(uid.to_owned(), now).is_none() {
                 for seen in &containers {
-                    tracing::warn!(container = seen.name, "has this cluster's label, but Cube did not make it: left alone");
+                    tracing::warn!(
+                        container = seen.name,
+                        "has this cluster's label, but Cube did not make it: left alone"
+                    );
                 }
             }
             return;
         }
         let first = *self.strays.entry(uid.to_owned()).or_insert(now);
-        let due = first.saturating_add(jiff::SignedDuration::try_from(SECOND_LOOK).unwrap_or_default()).unwrap_or(now);
+        let due = first
+            .saturating_add(jiff::SignedDuration::try_from(SECOND_LOOK).unwrap_or_default())
+            .unwrap_or(now);
         if now < due {
             self.timers.insert((due, uid.to_owned()));
             return;
         }
         self.strays.remove(uid);
         // Nobody's Task any more: a Task made up from its labels, that is being deleted, is dismantled as any other.
-        let Some(container) = self.view.containers().find(|container| container.labels.get(super::form::UID_LABEL).is_some_and(|label| label == uid)) else { return };
+        let Some(container) = self.view.containers().find(|container| {
+            container
+                .labels
+                .get(super::form::UID_LABEL)
+                .is_some_and(|label| label == uid)
+        }) else {
+            return;
+        };
         let mut task = Task::default();
         let label = |name: &str| container.labels.get(name).cloned().unwrap_or_default();
         task.metadata.name = label(super::form::TASK_LABEL);
@@ -264,14 +301,17 @@ impl Actor {
         task.metadata.uid = uid.to_owned();
         task.spec.termination_grace_period_seconds = cube_api::task::DEFAULT_GRACE_SECONDS;
         task.metadata.deletion_timestamp = now.saturating_add(jiff::SignedDuration::from_secs(30)).ok();
-        self.slots.insert(uid.to_owned(), Slot {
-            task: Arc::new(task),
-            assigned: false,
-            progress: Progress::default(),
-            busy: None,
-            reported: None,
-            told_gone: false,
-        });
+        self.slots.insert(
+            uid.to_owned(),
+            Slot {
+                task: Arc::new(task),
+                assigned: false,
+                progress: Progress::default(),
+                busy: None,
+                reported: None,
+                told_gone: false,
+            },
+        );
         self.look(uid);
     }
 

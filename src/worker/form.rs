@@ -44,9 +44,13 @@ impl Ground {
 
     /// Labels of everything that Cube makes for a namespace.
     pub fn labels(&self, namespace: &str) -> BTreeMap<String, String> {
-        [(CLUSTER_LABEL, self.cluster.as_str()), (NAMESPACE_LABEL, namespace), (NODE_LABEL, self.node.as_str())]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into()
+        [
+            (CLUSTER_LABEL, self.cluster.as_str()),
+            (NAMESPACE_LABEL, namespace),
+            (NODE_LABEL, self.node.as_str()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
     }
 }
 
@@ -56,12 +60,21 @@ pub fn scratch_volumes(task: &Task, ground: &Ground) -> Vec<(String, BTreeMap<St
     labels.insert(SCRATCH_LABEL.to_owned(), "true".to_owned());
     labels.insert(UID_LABEL.to_owned(), task.metadata.uid.clone());
     let on_disk = |volume: &&task::Volume| volume.empty_dir.as_ref().is_some_and(|dir| dir.medium == Medium::Disk);
-    task.spec.volumes.iter().filter(on_disk).map(|volume| (scratch_name(task, &volume.name), labels.clone())).collect()
+    task.spec
+        .volumes
+        .iter()
+        .filter(on_disk)
+        .map(|volume| (scratch_name(task, &volume.name), labels.clone()))
+        .collect()
 }
 
 /// Volumes of the engine that outlive the Task.
 pub fn named_volumes(task: &Task) -> Vec<String> {
-    task.spec.volumes.iter().filter_map(|volume| volume.volume.clone()).collect()
+    task.spec
+        .volumes
+        .iter()
+        .filter_map(|volume| volume.volume.clone())
+        .collect()
 }
 
 fn scratch_name(task: &Task, volume: &str) -> String {
@@ -94,13 +107,24 @@ pub fn container(task: &Task, hash: &str, number: u64, ground: &Ground) -> Conta
         command: words(&spec.command),
         args: words(&spec.args),
         working_dir: spec.working_dir.clone(),
-        env: spec.env.iter().map(|variable| (variable.name.clone(), variable.value.clone())).collect(),
+        env: spec
+            .env
+            .iter()
+            .map(|variable| (variable.name.clone(), variable.value.clone()))
+            .collect(),
         user: spec.user.clone(),
-        hostname: (spec.network != NetworkMode::Host)
-            .then(|| spec.hostname.clone().unwrap_or_else(|| meta.name.chars().take(63).collect())),
+        hostname: (spec.network != NetworkMode::Host).then(|| {
+            spec.hostname
+                .clone()
+                .unwrap_or_else(|| meta.name.chars().take(63).collect())
+        }),
         init: spec.init,
         network: network(task, ground),
-        ports: if spec.network == NetworkMode::Host { vec![] } else { spec.ports.iter().map(|port| publish(port, ground)).collect() },
+        ports: if spec.network == NetworkMode::Host {
+            vec![]
+        } else {
+            spec.ports.iter().map(|port| publish(port, ground)).collect()
+        },
         mounts: mounts(task),
         cpu_millis_limit: limits.cpu.as_ref().map(Quantity::milli),
         cpu_millis_request: requests.cpu.as_ref().or(limits.cpu.as_ref()).map(Quantity::milli),
@@ -118,7 +142,10 @@ fn network(task: &Task, ground: &Ground) -> Network {
             let meta = &task.metadata;
             let mut aliases = vec![meta.name.clone()];
             aliases.extend(meta.labels.get(DEPLOYMENT_LABEL).cloned());
-            Network::Named { name: ground.network_name(meta.namespace()), aliases }
+            Network::Named {
+                name: ground.network_name(meta.namespace()),
+                aliases,
+            }
         }
     }
 }
@@ -146,9 +173,9 @@ fn mounts(task: &Task) -> Vec<Mount> {
             return Some(MountSource::Volume(named.clone()));
         }
         Some(match empty()?.medium {
-            Medium::Memory => {
-                MountSource::Tmpfs { size_bytes: empty()?.size_limit.as_ref().map(Quantity::units) }
-            }
+            Medium::Memory => MountSource::Tmpfs {
+                size_bytes: empty()?.size_limit.as_ref().map(Quantity::units),
+            },
             Medium::Disk => MountSource::Volume(scratch_name(task, name)),
         })
     };

@@ -29,8 +29,16 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error),
         };
-        let uids = text.lines().filter(|line| line.len() == 36).map(str::to_owned).collect();
-        Ok(Self { path: path.to_owned(), uids, file: None })
+        let uids = text
+            .lines()
+            .filter(|line| line.len() == 36)
+            .map(str::to_owned)
+            .collect();
+        Ok(Self {
+            path: path.to_owned(),
+            uids,
+            file: None,
+        })
     }
 
     /// Whether this worker made containers of the Task.

@@ -36,7 +36,12 @@ impl Actor {
             _ => {}
         }
         self.networks.insert(namespace.clone(), NetworkState::Busy);
-        let (engine, ground, range, sender) = (self.engine.clone(), self.ground.clone(), self.range, self.sender.clone());
+        let (engine, ground, range, sender) = (
+            self.engine.clone(),
+            self.ground.clone(),
+            self.range,
+            self.sender.clone(),
+        );
         tokio::spawn(async move {
             let made = make(&*engine, &ground, range, &namespace).await;
             let _ = sender.send(Message::Network(namespace, made));
@@ -48,29 +53,58 @@ impl Actor {
         let state = match result {
             Ok(()) => NetworkState::Ready,
             Err(error) => {
-                let until = self.world.now().saturating_add(SignedDuration::from_secs(2)).unwrap_or(Timestamp::MAX);
-                NetworkState::Failed { message: error.to_string(), until }
+                let until = self
+                    .world
+                    .now()
+                    .saturating_add(SignedDuration::from_secs(2))
+                    .unwrap_or(Timestamp::MAX);
+                NetworkState::Failed {
+                    message: error.to_string(),
+                    until,
+                }
             }
         };
         self.networks.insert(namespace.clone(), state);
         let of_it = |slot: &&super::actor::Slot| slot.task.metadata.namespace() == namespace;
-        let uids: Vec<String> = self.slots.values().filter(of_it).map(|slot| slot.task.metadata.uid.clone()).collect();
+        let uids: Vec<String> = self
+            .slots
+            .values()
+            .filter(of_it)
+            .map(|slot| slot.task.metadata.uid.clone())
+            .collect();
         self.dirty.extend(uids);
     }
 
     /// Removes the networks that no Task and no container needs any more.
     pub(super) fn drop_unused_networks(&mut self) {
         let used = |namespace: &str| {
-            self.slots.values().any(|slot| slot.task.metadata.namespace() == namespace)
+            self.slots
+                .values()
+                .any(|slot| slot.task.metadata.namespace() == namespace)
         };
-        let unused: Vec<String> = self.networks.iter().filter(|(name, state)| **state == NetworkState::Ready && !used(name)).map(|(name, _)| name.clone()).collect();
+        let unused: Vec<String> = self
+            .networks
+            .iter()
+            .filter(|(name, state)| **state == NetworkState::Ready && !used(name))
+            .map(|(name, _)| name.clone())
+            .collect();
         for namespace in unused {
             self.networks.insert(namespace.clone(), NetworkState::Busy);
-            let (engine, name, sender) = (self.engine.clone(), self.ground.network_name(&namespace), self.sender.clone());
+            let (engine, name, sender) = (
+                self.engine.clone(),
+                self.ground.network_name(&namespace),
+                self.sender.clone(),
+            );
             tokio::spawn(async move {
                 // In use after all, or not to be had: it is there still, and looked at again with the next last Task.
                 let gone = engine.remove_network(&name).await.is_ok();
-                let result = if gone { Err(EngineError::NotFound { what: format!("network {name}") }) } else { Ok(()) };
+                let result = if gone {
+                    Err(EngineError::NotFound {
+                        what: format!("network {name}"),
+                    })
+                } else {
+                    Ok(())
+                };
                 let _ = sender.send(Message::Network(namespace, result));
             });
         }
@@ -92,12 +126,18 @@ async fn make(engine: &dyn Engine, ground: &Arc<Ground>, range: Range, namespace
         if subnet.is_none() {
             break;
         }
-        let spec = NetworkSpec { name: name.clone(), labels: ground.labels(namespace), subnet: subnet.clone() };
+        let spec = NetworkSpec {
+            name: name.clone(),
+            labels: ground.labels(namespace),
+            subnet: subnet.clone(),
+        };
         match engine.ensure_network(&spec).await {
             Ok(_) => return Ok(()),
             Err(EngineError::SubnetInUse { .. }) => taken.extend(subnet),
             Err(error) => return Err(error),
         }
     }
-    Err(EngineError::SubnetInUse { subnet: "every part of the worker's range (--network-range)".to_owned() })
+    Err(EngineError::SubnetInUse {
+        subnet: "every part of the worker's range (--network-range)".to_owned(),
+    })
 }

@@ -27,7 +27,9 @@ pub fn node(identity: &Identity, engine: Result<&EngineInfo, &str>, before: &Nod
     let mut node = before.clone();
     node.metadata.name = identity.name.clone();
     node.metadata.labels = identity.labels.clone();
-    node.metadata.labels.insert("cube/node".to_owned(), identity.name.clone());
+    node.metadata
+        .labels
+        .insert("cube/node".to_owned(), identity.name.clone());
     node.spec.taints = identity.taints.clone();
     if let Ok(info) = engine {
         let resources = Resources {
@@ -46,7 +48,10 @@ pub fn node(identity: &Identity, engine: Result<&EngineInfo, &str>, before: &Nod
     }
     let (reason, message) = match engine {
         Ok(_) => ("EngineAnswers", String::new()),
-        Err(error) => ("EngineUnreachable", format!("{error}; its containers are left as they are, and it is asked again")),
+        Err(error) => (
+            "EngineUnreachable",
+            format!("{error}; its containers are left as they are, and it is asked again"),
+        ),
     };
     for kind in [READY, ENGINE_READY] {
         let condition = Condition {

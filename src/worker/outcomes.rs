@@ -25,7 +25,7 @@ impl Actor {
         let hash = cube_plan::worker::wanted_hash(&task);
         let told = took.as_secs_f64();
         match outcome {
-            Outcome::Failed(error) => return self.failed(uid, step, error),
+            Outcome::Failed(error) => self.failed(uid, step, error),
             Outcome::Image(there) => slot.progress.image = if there { Image::Present } else { Image::Missing },
             Outcome::Pulled => {
                 slot.progress.image = Image::Present;
@@ -45,7 +45,8 @@ impl Actor {
             Outcome::Started(container) => {
                 slot.progress.obstacle = None;
                 slot.progress.pulled_for = None;
-                self.link.event(&task, EventType::Normal, "Started", format!("started in {told:.1} s"));
+                self.link
+                    .event(&task, EventType::Normal, "Started", format!("started in {told:.1} s"));
                 if let (Step::Start(id), None) = (&step, &container) {
                     self.view.remove(id);
                 }
@@ -56,7 +57,12 @@ impl Actor {
             }
             Outcome::Signalled => {
                 if let Step::Signal(id) | Step::Kill(id) = step {
-                    let since = slot.progress.stopping.as_ref().filter(|(old, _)| *old == id).map(|(_, since)| *since);
+                    let since = slot
+                        .progress
+                        .stopping
+                        .as_ref()
+                        .filter(|(old, _)| *old == id)
+                        .map(|(_, since)| *since);
                     let since = since.unwrap_or_else(|| self.world.now());
                     slot.progress.stopping = Some((id.clone(), since));
                     self.inspect(id);
@@ -120,12 +126,16 @@ impl Actor {
                 self.obstruct(uid, "CreateFailed", format!("{what} not found"));
             }
             (Step::Pull, error) => self.obstruct(uid, "ImagePullBackOff", error.to_string()),
-            (Step::Start(id), EngineError::InvalidCommand { code, message }) => self.start_failed(uid, &id, code, message),
+            (Step::Start(id), EngineError::InvalidCommand { code, message }) => {
+                self.start_failed(uid, &id, code, message)
+            }
             (Step::Start(id), EngineError::NotFound { .. }) => {
                 self.view.remove(&id);
             }
             (Step::Start(_), EngineError::PortInUse { port, message }) => {
-                let text = port.map_or(message, |port| format!("port {port} is in use by someone else; waiting until it is free"));
+                let text = port.map_or(message, |port| {
+                    format!("port {port} is in use by someone else; waiting until it is free")
+                });
                 self.obstruct(uid, "PortInUse", text);
             }
             (Step::Start(id), error) => {
@@ -133,7 +143,10 @@ impl Actor {
                 self.obstruct(uid, "StartFailed", error.to_string());
             }
             (Step::Create { .. }, error) => self.obstruct(uid, "CreateFailed", error.to_string()),
-            (Step::Unpause(id) | Step::Rename(id, _) | Step::Remove { id, .. } | Step::Signal(id) | Step::Kill(id), error) => {
+            (
+                Step::Unpause(id) | Step::Rename(id, _) | Step::Remove { id, .. } | Step::Signal(id) | Step::Kill(id),
+                error,
+            ) => {
                 self.inspect(id);
                 self.obstruct(uid, "EngineRefused", error.to_string());
             }
@@ -145,7 +158,13 @@ impl Actor {
     pub(super) fn obstruct(&mut self, uid: &str, reason: &str, message: String) {
         let now = self.world.now();
         let Some(slot) = self.slots.get_mut(uid) else { return };
-        let tries = slot.progress.obstacle.as_ref().filter(|old| old.reason == reason).map_or(0, |old| old.tries) + 1;
+        let tries = slot
+            .progress
+            .obstacle
+            .as_ref()
+            .filter(|old| old.reason == reason)
+            .map_or(0, |old| old.tries)
+            + 1;
         let wait = match reason {
             // A registry is asked less and less often; what the machine itself has to free is looked at every few seconds.
             "ImagePullBackOff" => backoff(tries + 1),
@@ -153,7 +172,12 @@ impl Actor {
         };
         let until = now.saturating_add(wait).unwrap_or(now);
         let first = tries == 1;
-        slot.progress.obstacle = Some(Obstacle { reason: reason.to_owned(), message: message.clone(), tries, until });
+        slot.progress.obstacle = Some(Obstacle {
+            reason: reason.to_owned(),
+            message: message.clone(),
+            tries,
+            until,
+        });
         self.timers.insert((until, uid.to_owned()));
         self.dirty.insert(uid.to_owned());
         if first {
@@ -176,16 +200,41 @@ impl Actor {
         let hash = self.hash_of(id);
         if let Some(container) = self.view.get(id).cloned() {
             let error = termination.message.clone();
-            self.view.put(Container { state: State::Exited { code, oom_killed: false, error }, ..container });
+            self.view.put(Container {
+                state: State::Exited {
+                    code,
+                    oom_killed: false,
+                    error,
+                },
+                ..container
+            });
         }
-        self.judged(uid, End { id: id.to_owned(), hash, termination, with_engine: false, seen_at: now });
+        self.judged(
+            uid,
+            End {
+                id: id.to_owned(),
+                hash,
+                termination,
+                with_engine: false,
+                seen_at: now,
+            },
+        );
     }
 
     /// A container that ended is recorded with its last lines.
     fn record(&mut self, uid: &str, id: &str, log: Vec<String>) {
         let now = self.world.now();
-        let Some(container) = self.view.get(id).cloned() else { return };
-        let State::Exited { code, oom_killed, error } = container.state else { return };
+        let Some(container) = self.view.get(id).cloned() else {
+            return;
+        };
+        let State::Exited {
+            code,
+            oom_killed,
+            error,
+        } = container.state
+        else {
+            return;
+        };
         let with_engine = self.with_engine.remove(id);
         let reason = match (with_engine, oom_killed, code) {
             (true, ..) => "StoppedWithEngine",
@@ -193,7 +242,11 @@ impl Actor {
             (.., 0) => "Completed",
             _ => "Error",
         };
-        let message = if oom_killed { "used more memory than its limit".to_owned() } else { error };
+        let message = if oom_killed {
+            "used more memory than its limit".to_owned()
+        } else {
+            error
+        };
         let termination = Termination {
             exit_code: Some(code),
             reason: reason.to_owned(),
@@ -203,7 +256,16 @@ impl Actor {
             log,
         };
         let hash = self.hash_of(id);
-        self.judged(uid, End { id: id.to_owned(), hash, termination, with_engine, seen_at: now });
+        self.judged(
+            uid,
+            End {
+                id: id.to_owned(),
+                hash,
+                termination,
+                with_engine,
+                seen_at: now,
+            },
+        );
     }
 
     /// A container that someone removed is an end without a code.
@@ -219,9 +281,17 @@ impl Actor {
             log: vec![],
         };
         let hash = cube_plan::worker::wanted_hash(&slot.task);
-        self.judged(uid, End { id, hash, termination, with_engine: false, seen_at: now });
+        self.judged(
+            uid,
+            End {
+                id,
+                hash,
+                termination,
+                with_engine: false,
+                seen_at: now,
+            },
+        );
         self.dirty.insert(uid.to_owned());
-        self.look_at_dirty();
     }
 
     fn judged(&mut self, uid: &str, end: End) {
@@ -234,19 +304,31 @@ impl Actor {
         let ended = match (termination.exit_code, termination.reason.as_str()) {
             (_, "Removed") => "container removed by someone else".to_owned(),
             (_, "OOMKilled") => "killed: used more memory than its limit".to_owned(),
-            (Some(code), _) => match termination.log.last().or(Some(&termination.message).filter(|text| !text.is_empty())) {
+            (Some(code), _) => match termination
+                .log
+                .last()
+                .or(Some(&termination.message).filter(|text| !text.is_empty()))
+            {
                 Some(line) => format!("exited with code {code}: {line}"),
                 None => format!("exited with code {code}"),
             },
             (None, reason) => reason.to_owned(),
         };
         let (kind, reason, message) = match &slot.progress.over {
-            _ if with_engine => (EventType::Normal, "StoppedWithEngine", "stopped with its engine; starting again".to_owned()),
-            Some(over) if over.phase == cube_api::task::Phase::Completed => (EventType::Normal, "Completed", "completed".to_owned()),
-            Some(_) => (EventType::Warning, "Failed", ended),
-            None if delay > SignedDuration::ZERO => {
-                (EventType::Warning, "BackOff", format!("{ended}; starting again in {} s", delay.as_secs()))
+            _ if with_engine => (
+                EventType::Normal,
+                "StoppedWithEngine",
+                "stopped with its engine; starting again".to_owned(),
+            ),
+            Some(over) if over.phase == cube_api::task::Phase::Completed => {
+                (EventType::Normal, "Completed", "completed".to_owned())
             }
+            Some(_) => (EventType::Warning, "Failed", ended),
+            None if delay > SignedDuration::ZERO => (
+                EventType::Warning,
+                "BackOff",
+                format!("{ended}; starting again in {} s", delay.as_secs()),
+            ),
             None => (EventType::Warning, "Restarting", format!("{ended}; starting again")),
         };
         self.link.event(&task, kind, reason, message);

@@ -62,7 +62,9 @@ pub async fn run(
 ) -> std::io::Result<()> {
     let journal = Journal::open(&options.data_dir.join("made"))?;
     let contact_path = options.data_dir.join("contact");
-    let last_contact = std::fs::read_to_string(&contact_path).ok().and_then(|text| text.trim().parse().ok());
+    let last_contact = std::fs::read_to_string(&contact_path)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut assignments = link.assignments().await;
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -172,7 +174,11 @@ impl Session {
     /// Lists again, comparing with what is known.
     fn list(&mut self, actor: &Actor) {
         let (engine, ground) = (actor.engine.clone(), actor.ground.clone());
-        let known = actor.view.containers().map(|container| (container.id.clone(), container.clone())).collect();
+        let known = actor
+            .view
+            .containers()
+            .map(|container| (container.id.clone(), container.clone()))
+            .collect();
         self.connecting = Some(tokio::spawn(async move { all(&*engine, &ground, &known).await }));
     }
 
@@ -188,7 +194,11 @@ impl Session {
         }
         let came_back = connected.info.is_some();
         if came_back {
-            actor.with_engine = died_with_engine(&connected.containers, self.last_contact, crate::world::host::engine_started_at());
+            actor.with_engine = died_with_engine(
+                &connected.containers,
+                self.last_contact,
+                crate::world::host::engine_started_at(),
+            );
         }
         actor.listed(connected.containers, connected.networks, came_back);
         if let Some(info) = &connected.info {
@@ -226,15 +236,31 @@ impl Session {
 }
 
 /// Everything of this cluster on the engine; what `known` has in the same state is not asked for again.
-async fn all(engine: &dyn Engine, ground: &Ground, known: &BTreeMap<String, Container>) -> Result<Connected, EngineError> {
-    let networks = engine.networks(&ground.cluster).await?.into_iter().filter(|network| network.labels.get(super::form::NODE_LABEL) == Some(&ground.node));
-    let networks = networks.filter_map(|network| network.labels.get(super::form::NAMESPACE_LABEL).cloned()).collect();
+async fn all(
+    engine: &dyn Engine,
+    ground: &Ground,
+    known: &BTreeMap<String, Container>,
+) -> Result<Connected, EngineError> {
+    let networks = engine
+        .networks(&ground.cluster)
+        .await?
+        .into_iter()
+        .filter(|network| network.labels.get(super::form::NODE_LABEL) == Some(&ground.node));
+    let networks = networks
+        .filter_map(|network| network.labels.get(super::form::NAMESPACE_LABEL).cloned())
+        .collect();
     let mut containers = Vec::new();
     for listed in engine.list(&ground.cluster).await? {
-        if listed.labels.get(super::form::NODE_LABEL).is_some_and(|node| *node != ground.node) {
+        if listed
+            .labels
+            .get(super::form::NODE_LABEL)
+            .is_some_and(|node| *node != ground.node)
+        {
             continue;
         }
-        let same = known.get(&listed.id).filter(|known| known.state == listed.state && known.name == listed.name);
+        let same = known
+            .get(&listed.id)
+            .filter(|known| known.state == listed.state && known.name == listed.name);
         let seen = match (same, &listed.state) {
             (Some(known), _) => Some(known.clone()),
             (None, State::Created) => Some(listed),
@@ -242,27 +268,50 @@ async fn all(engine: &dyn Engine, ground: &Ground, known: &BTreeMap<String, Cont
         };
         containers.extend(seen);
     }
-    Ok(Connected { info: None, events: None, containers, networks })
+    Ok(Connected {
+        info: None,
+        events: None,
+        containers,
+        networks,
+    })
 }
 
 /// Of containers found dead when an engine comes (back): those that were stopped with it, which is nobody's failure.
-fn died_with_engine(containers: &[Container], last_contact: Option<Timestamp>, engine_start: Option<Timestamp>) -> BTreeSet<String> {
+fn died_with_engine(
+    containers: &[Container],
+    last_contact: Option<Timestamp>,
+    engine_start: Option<Timestamp>,
+) -> BTreeSet<String> {
     // Clocks of whole seconds, and an engine that takes its time to write down what it stopped.
     let slack = SignedDuration::from_secs(15);
     let died = |container: &&Container| {
-        let (State::Exited { .. }, Some(started), Some(start)) = (&container.state, container.started_at, engine_start) else { return false };
-        let Some(finished) = container.finished_at else { return started < start };
-        let after_contact = last_contact.is_some_and(|contact| finished >= contact.saturating_sub(SignedDuration::from_secs(2)).unwrap_or(contact));
+        let (State::Exited { .. }, Some(started), Some(start)) = (&container.state, container.started_at, engine_start)
+        else {
+            return false;
+        };
+        let Some(finished) = container.finished_at else {
+            return started < start;
+        };
+        let after_contact = last_contact
+            .is_some_and(|contact| finished >= contact.saturating_sub(SignedDuration::from_secs(2)).unwrap_or(contact));
         let at_start = finished >= start.saturating_sub(slack).unwrap_or(start);
-        started < start && (after_contact || at_start) && last_contact.is_none_or(|contact| start >= contact.saturating_sub(slack).unwrap_or(contact))
+        started < start
+            && (after_contact || at_start)
+            && last_contact.is_none_or(|contact| start >= contact.saturating_sub(slack).unwrap_or(contact))
     };
-    containers.iter().filter(died).map(|container| container.id.clone()).collect()
+    containers
+        .iter()
+        .filter(died)
+        .map(|container| container.id.clone())
+        .collect()
 }
 
 async fn next_event(events: &mut Option<Events>) -> Option<crate::engine::Result<EngineEvent>> {
     match events {
         Some(stream) => match stream.next().await {
-            None => Some(Err(EngineError::Unreachable { message: "its events ended".to_owned() })),
+            None => Some(Err(EngineError::Unreachable {
+                message: "its events ended".to_owned(),
+            })),
             event => event,
         },
         None => std::future::pending().await,
@@ -271,7 +320,11 @@ async fn next_event(events: &mut Option<Events>) -> Option<crate::engine::Result
 
 async fn finished(attempt: &mut Option<Attempt>) -> Result<Connected, EngineError> {
     match attempt {
-        Some(attempt) => attempt.await.unwrap_or_else(|error| Err(EngineError::BadAnswer { message: error.to_string() })),
+        Some(attempt) => attempt.await.unwrap_or_else(|error| {
+            Err(EngineError::BadAnswer {
+                message: error.to_string(),
+            })
+        }),
         None => std::future::pending().await,
     }
 }
@@ -289,7 +342,12 @@ impl Actor {
                 for uid in left {
                     self.unassign(&uid);
                 }
-                let strays: Vec<String> = self.view.uids().filter(|uid| !self.slots.contains_key(*uid)).cloned().collect();
+                let strays: Vec<String> = self
+                    .view
+                    .uids()
+                    .filter(|uid| !self.slots.contains_key(*uid))
+                    .cloned()
+                    .collect();
                 self.dirty.extend(strays);
                 let mut alive: BTreeSet<String> = self.slots.keys().cloned().collect();
                 alive.extend(self.view.uids().cloned());
@@ -333,7 +391,17 @@ impl Actor {
             None => {
                 let progress = Progress::resume(&task.status);
                 let reported = Some(task.status.clone());
-                self.slots.insert(uid.clone(), Slot { task, assigned: true, progress, busy: None, reported, told_gone: false });
+                self.slots.insert(
+                    uid.clone(),
+                    Slot {
+                        task,
+                        assigned: true,
+                        progress,
+                        busy: None,
+                        reported,
+                        told_gone: false,
+                    },
+                );
             }
         }
         self.dirty.insert(uid);
@@ -359,7 +427,12 @@ impl Actor {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Stepped { uid, step, outcome, took } => {
+            Message::Stepped {
+                uid,
+                step,
+                outcome,
+                took,
+            } => {
                 let gone = matches!(outcome, super::steps::Outcome::Gone);
                 self.stepped(&uid, step, outcome, took);
                 if gone {
@@ -391,7 +464,10 @@ impl Actor {
     }
 
     fn is_starting(&self, container: &Container) -> bool {
-        let slot = container.labels.get(super::form::UID_LABEL).and_then(|uid| self.slots.get(uid));
+        let slot = container
+            .labels
+            .get(super::form::UID_LABEL)
+            .and_then(|uid| self.slots.get(uid));
         slot.is_some_and(|slot| slot.busy == Some(cube_plan::worker::Step::Start(container.id.clone())))
     }
 
@@ -427,7 +503,11 @@ impl Actor {
             let known = self.view.get(&container.id);
             if known != Some(&container) && !self.inspecting.contains_key(&container.id) {
                 // A step that is under way knows better than a list that was made before it.
-                let busy = container.labels.get(super::form::UID_LABEL).and_then(|uid| self.slots.get(uid)).is_some_and(|slot| slot.busy.is_some());
+                let busy = container
+                    .labels
+                    .get(super::form::UID_LABEL)
+                    .and_then(|uid| self.slots.get(uid))
+                    .is_some_and(|slot| slot.busy.is_some());
                 if all || !busy {
                     let uid = self.view.put(container);
                     self.dirty.extend(uid);
@@ -439,7 +519,8 @@ impl Actor {
             self.inspect(id);
         }
         if all {
-            self.networks.retain(|_, state| *state == super::actor::NetworkState::Busy);
+            self.networks
+                .retain(|_, state| *state == super::actor::NetworkState::Busy);
             for namespace in networks {
                 self.networks.insert(namespace, super::actor::NetworkState::Ready);
             }
@@ -456,7 +537,10 @@ impl Actor {
         let far = Instant::now() + Duration::from_secs(3600);
         let Some((at, _)) = self.timers.first() else { return far };
         let wait = at.duration_since(self.world.now());
-        Instant::now() + Duration::try_from(wait).unwrap_or(Duration::ZERO).min(Duration::from_secs(3600))
+        Instant::now()
+            + Duration::try_from(wait)
+                .unwrap_or(Duration::ZERO)
+                .min(Duration::from_secs(3600))
     }
 
     fn fire_timers(&mut self) {

@@ -55,7 +55,11 @@ impl Pace {
     /// For a machine of so many cores.
     pub fn new(cores: usize) -> Self {
         let starts = (2 * cores).max(2);
-        Self { starts: Semaphore::new(starts), creations: Semaphore::new(2), removals: Semaphore::new(starts) }
+        Self {
+            starts: Semaphore::new(starts),
+            creations: Semaphore::new(2),
+            removals: Semaphore::new(starts),
+        }
     }
 }
 
@@ -79,7 +83,9 @@ pub async fn carry_out(
         _ => None,
     };
     let began = Instant::now();
-    let outcome = call(step, &task, &ground, &*engine).await.unwrap_or_else(Outcome::Failed);
+    let outcome = call(step, &task, &ground, &*engine)
+        .await
+        .unwrap_or_else(Outcome::Failed);
     (outcome, began.elapsed())
 }
 
@@ -92,7 +98,9 @@ async fn call(step: Step, task: &Task, ground: &Ground, engine: &dyn Engine) -> 
         }
         Step::Create { hash, number } => {
             for name in form::named_volumes(task) {
-                engine.ensure_volume(&name, &ground.labels(task.metadata.namespace())).await?;
+                engine
+                    .ensure_volume(&name, &ground.labels(task.metadata.namespace()))
+                    .await?;
             }
             for (name, labels) in form::scratch_volumes(task, ground) {
                 engine.ensure_volume(&name, &labels).await?;
@@ -172,7 +180,10 @@ fn made(id: String, spec: crate::engine::ContainerSpec) -> Container {
 
 /// The last lines; none where they cannot be had, for an end is recorded in any case.
 async fn last_lines(engine: &dyn Engine, id: &str) -> Vec<String> {
-    let options = LogOptions { tail: Some(LOG_LINES), ..LogOptions::default() };
+    let options = LogOptions {
+        tail: Some(LOG_LINES),
+        ..LogOptions::default()
+    };
     let read = async {
         let mut bytes = Vec::new();
         let mut chunks = engine.logs(id, options).await.ok()?;
@@ -181,8 +192,15 @@ async fn last_lines(engine: &dyn Engine, id: &str) -> Vec<String> {
         }
         Some(bytes)
     };
-    let bytes = tokio::time::timeout(Duration::from_secs(2), read).await.ok().flatten().unwrap_or_default();
+    let bytes = tokio::time::timeout(Duration::from_secs(2), read)
+        .await
+        .ok()
+        .flatten()
+        .unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<String> = text.lines().map(|line| line.chars().take(LOG_WIDTH).collect()).collect();
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.chars().take(LOG_WIDTH).collect())
+        .collect();
     lines[lines.len().saturating_sub(LOG_LINES as usize)..].to_vec()
 }

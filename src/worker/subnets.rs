@@ -15,7 +15,10 @@ const PART: u8 = 22;
 
 impl Default for Range {
     fn default() -> Self {
-        Self { base: u32::from(Ipv4Addr::new(10, 208, 0, 0)), prefix: 12 }
+        Self {
+            base: u32::from(Ipv4Addr::new(10, 208, 0, 0)),
+            prefix: 12,
+        }
     }
 }
 
@@ -23,7 +26,9 @@ impl std::str::FromStr for Range {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a range of IPv4 addresses with a prefix of 8 to {PART}; example: 10.208.0.0/12");
+        let wrong = || {
+            format!("`{text}` is not a range of IPv4 addresses with a prefix of 8 to {PART}; example: 10.208.0.0/12")
+        };
         let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
         let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
         let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
@@ -49,12 +54,14 @@ impl Range {
     /// The first part that overlaps none of `taken` (`10.1.0.0/16`, …), from the part `from` on.
     pub fn free(self, taken: &[String], from: u32) -> Option<String> {
         let taken: Vec<(u32, u32)> = taken.iter().filter_map(|text| bounds(text)).collect();
-        (0..self.len()).map(|index| (from + index) % self.len()).find_map(|index| {
-            let first = self.base + (index << (32 - PART));
-            let last = first + (1 << (32 - PART)) - 1;
-            let overlaps = taken.iter().any(|(from, to)| *from <= last && first <= *to);
-            (!overlaps).then(|| format!("{}/{PART}", Ipv4Addr::from(first)))
-        })
+        (0..self.len())
+            .map(|index| (from + index) % self.len())
+            .find_map(|index| {
+                let first = self.base + (index << (32 - PART));
+                let last = first + (1 << (32 - PART)) - 1;
+                let overlaps = taken.iter().any(|(from, to)| *from <= last && first <= *to);
+                (!overlaps).then(|| format!("{}/{PART}", Ipv4Addr::from(first)))
+            })
     }
 }
 

@@ -78,9 +78,15 @@ fn seen(container: &Container) -> Seen {
             State::Created => SeenState::Created,
             State::Running => SeenState::Running,
             State::Paused => SeenState::Paused,
-            State::Exited { code, oom_killed, error } => {
-                SeenState::Exited { code: *code, oom_killed: *oom_killed, error: error.clone() }
-            }
+            State::Exited {
+                code,
+                oom_killed,
+                error,
+            } => SeenState::Exited {
+                code: *code,
+                oom_killed: *oom_killed,
+                error: error.clone(),
+            },
             State::Removing => SeenState::Removing,
         },
         addresses: container.addresses.clone(),
@@ -97,5 +103,10 @@ fn port(port: &engine::PublishedPort) -> Option<PortStatus> {
         engine::Protocol::Sctp => return None,
     };
     let (container_port, host_port) = (port.container_port, port.host_port);
-    Some(PortStatus { container_port, protocol, host_port, host_ip: port.host_ip.clone() })
+    Some(PortStatus {
+        container_port,
+        protocol,
+        host_port,
+        host_ip: port.host_ip.clone(),
+    })
 }

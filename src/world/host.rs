@@ -24,7 +24,9 @@ pub fn engine_started_at() -> Option<Timestamp> {
         let line = text.lines().find_map(|line| line.strip_prefix("btime "))?;
         Timestamp::from_second(line.trim().parse().ok()?).ok()
     });
-    let pid_file = std::fs::metadata("/run/docker.pid").and_then(|file| file.modified()).ok();
+    let pid_file = std::fs::metadata("/run/docker.pid")
+        .and_then(|file| file.modified())
+        .ok();
     let engine = pid_file.and_then(|at| {
         let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
         Timestamp::from_second(i64::try_from(since.as_secs()).ok()?).ok()

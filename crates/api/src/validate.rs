@@ -80,6 +80,17 @@ fn labels(labels: &BTreeMap<String, String>, path: &FieldPath, errors: &mut Vec<
             let message = format!("labels that begin with `{OWN_PREFIX}` are Cube's own");
             errors.push(FieldError::new(path.key(key), Reason::Forbidden, message));
         }
+        for (text, format) in [(key, "label-key"), (value, "label-value")] {
+            if let Some(format) = crate::shape::formats::find(format)
+                && !(format.matches)(text)
+            {
+                errors.push(FieldError::new(
+                    path.key(key),
+                    Reason::Invalid,
+                    format!("`{text}` is not {}", format.what),
+                ));
+            }
+        }
     }
 }
 

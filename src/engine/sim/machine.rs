@@ -364,6 +364,31 @@ impl Machine {
         Ok(())
     }
 
+    pub(super) fn unpause(&mut self, id: &str) -> Result<()> {
+        let container = self.get(id)?;
+        if container.seen.state == State::Paused {
+            container.seen.state = State::Running;
+            let seen = container.seen.clone();
+            self.tell(&seen, Action::Unpause);
+        }
+        Ok(())
+    }
+
+    pub(super) fn rename(&mut self, id: &str, name: &str) -> Result<()> {
+        if self.containers.contains_key(name) {
+            return Err(EngineError::NameInUse { name: name.to_owned() });
+        }
+        let old = self.get(id)?.seen.name.clone();
+        if let Some(mut container) = self.containers.remove(&old) {
+            container.seen.name = name.to_owned();
+            container.spec.name = name.to_owned();
+            let seen = container.seen.clone();
+            self.containers.insert(name.to_owned(), container);
+            self.tell(&seen, Action::Rename);
+        }
+        Ok(())
+    }
+
     pub(super) fn remove(&mut self, id: &str, force: bool) -> Result<()> {
         let Some(name) = self.name_of(id) else { return Ok(()) };
         let running = self.containers[&name].seen.state.is_running();
