@@ -1,0 +1,239 @@
+//! The bytes on disk: a redb file with a table of records and one of what describes the store.
+//!
+//! Owns the layout and its format number. Never decides what is written, and never serves a byte that is not what was
+//! written: each value carries a checksum of ours, since redb checks its own only after a crash. Read [`Disk::open`] first.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use redb::{
+    Builder, Database, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition, WriteTransaction,
+};
+
+use super::backend::{Backends, Boxed};
+use super::{Key, OpenError, Record, Revision, Snapshot, Trouble};
+
+/// What redb may keep in memory. All objects are in memory once already, so it needs only the upper pages of its trees;
+/// more makes large groups a little faster and the process larger.
+const CACHE: usize = 4 << 20;
+
+const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const FORMAT_KEY: &str = "format";
+const CLUSTER_KEY: &str = "cluster";
+const REVISION_KEY: &str = "revision";
+
+/// Takes a file from one format to the next.
+pub(super) type Migration = fn(&WriteTransaction) -> Result<(), redb::Error>;
+
+/// The way from each older format to the next: the first leads from 1 to 2. Entries are never removed.
+const MIGRATIONS: &[Migration] = &[];
+
+/// An open store file.
+pub(super) struct Disk {
+    database: Database,
+}
+
+/// What was found in it.
+pub(super) struct Loaded {
+    pub cluster: String,
+    pub state: Snapshot,
+}
+
+/// The last state of each key that a group of commits wrote; `None`: removed.
+pub(super) type Writes = BTreeMap<Key, Option<Arc<Record>>>;
+
+/// Why something could not be written.
+#[derive(Clone, Debug)]
+pub(super) struct WriteError {
+    pub step: &'static str,
+    pub cause: Trouble,
+    pub error: String,
+}
+
+impl WriteError {
+    fn at(step: &'static str) -> impl Fn(redb::Error) -> Self {
+        move |error| Self {
+            step,
+            cause: trouble(&error),
+            error: error.to_string(),
+        }
+    }
+}
+
+fn trouble(error: &redb::Error) -> Trouble {
+    match error {
+        redb::Error::Io(error) => Trouble::of(error),
+        redb::Error::Corrupted(_) => Trouble::Corrupt,
+        _ => Trouble::Io,
+    }
+}
+
+impl Disk {
+    /// Opens what `backends` leads to, and reads all of it into memory. An empty one becomes a new store of `cluster`, or is
+    /// refused when there is none.
+    pub fn open(backends: &Backends, cluster: Option<&str>) -> Result<(Self, Loaded), OpenError> {
+        Self::open_with(backends, cluster, MIGRATIONS)
+    }
+
+    pub(super) fn open_with(
+        backends: &Backends,
+        cluster: Option<&str>,
+        migrations: &[Migration],
+    ) -> Result<(Self, Loaded), OpenError> {
+        let backend = backends().map_err(OpenError::Io)?;
+        if cluster.is_none() && backend.len().map_err(OpenError::Io)? == 0 {
+            return Err(OpenError::Empty);
+        }
+        let database = Builder::new()
+            .set_cache_size(CACHE)
+            .create_with_backend(Boxed(backend))
+            .map_err(|error| open_error(error.into()))?;
+        let disk = Self { database };
+        disk.prepare(cluster, migrations)?;
+        let loaded = disk.load()?;
+        Ok((disk, loaded))
+    }
+
+    fn prepare(&self, cluster: Option<&str>, migrations: &[Migration]) -> Result<(), OpenError> {
+        let newest = migrations.len() as u64 + 1;
+        let run = || -> Result<Result<(), OpenError>, redb::Error> {
+            let tx = self.database.begin_write()?;
+            let mut meta = tx.open_table(META)?;
+            let found = read_meta(&meta, FORMAT_KEY)?.map(|bytes| number(&bytes));
+            match found {
+                None => {
+                    let Some(cluster) = cluster else {
+                        return Ok(Err(OpenError::Empty));
+                    };
+                    tx.open_table(RECORDS)?;
+                    write_meta(&mut meta, CLUSTER_KEY, cluster.as_bytes())?;
+                    write_meta(&mut meta, REVISION_KEY, &0u64.to_le_bytes())?;
+                }
+                Some(found) if found == newest => return Ok(Ok(())),
+                Some(found) if found > newest => return Ok(Err(OpenError::Newer { found, newest })),
+                Some(found) => {
+                    for step in &migrations[found.saturating_sub(1) as usize..] {
+                        step(&tx)?;
+                    }
+                }
+            }
+            write_meta(&mut meta, FORMAT_KEY, &newest.to_le_bytes())?;
+            drop(meta);
+            tx.commit()?;
+            Ok(Ok(()))
+        };
+        run().map_err(open_error)?
+    }
+
+    fn load(&self) -> Result<Loaded, OpenError> {
+        let read = || -> Result<Result<Loaded, OpenError>, redb::Error> {
+            let tx = self.database.begin_read()?;
+            let meta = tx.open_table(META)?;
+            let revision = read_meta(&meta, REVISION_KEY)?.map(|bytes| number(&bytes));
+            let cluster = read_meta(&meta, CLUSTER_KEY)?;
+            let (Some(revision), Some(cluster)) = (revision, cluster) else {
+                return Err(redb::Error::Corrupted("its description is not complete".into()));
+            };
+            let mut state = Snapshot {
+                revision,
+                ..Snapshot::default()
+            };
+            for entry in tx.open_table(RECORDS)?.iter()? {
+                let (key, value) = entry?;
+                let Some(record) = decode(key.value(), value.value()).filter(|record| record.revision <= revision)
+                else {
+                    let key = key.value().into();
+                    return Ok(Err(OpenError::Corrupt { key }));
+                };
+                state.records.insert(record.key.clone(), Arc::new(record));
+            }
+            let cluster = String::from_utf8_lossy(&cluster).into_owned();
+            Ok(Ok(Loaded { cluster, state }))
+        };
+        read().map_err(open_error)?
+    }
+
+    /// Writes a group and the counter. When this returns, they are durable.
+    pub fn write(&self, writes: &Writes, revision: Revision) -> Result<(), WriteError> {
+        let fill = || -> Result<WriteTransaction, redb::Error> {
+            let tx = self.database.begin_write()?;
+            {
+                let mut records = tx.open_table(RECORDS)?;
+                for (key, state) in writes {
+                    match state {
+                        Some(record) => records.insert(key.as_str(), encode(record).as_slice())?,
+                        None => records.remove(key.as_str())?,
+                    };
+                }
+                write_meta(&mut tx.open_table(META)?, REVISION_KEY, &revision.to_le_bytes())?;
+            }
+            Ok(tx)
+        };
+        let tx = fill().map_err(WriteError::at("write"))?;
+        tx.commit().map_err(|error| WriteError::at("commit")(error.into()))
+    }
+}
+
+/// crc32 (4 bytes) over the key and what follows, revision (8 bytes), the object.
+fn encode(record: &Record) -> Vec<u8> {
+    let mut value = Vec::with_capacity(12 + record.bytes.len());
+    value.extend([0; 4]);
+    value.extend(record.revision.to_le_bytes());
+    value.extend(&*record.bytes);
+    let sum = checksum(record.key.as_str(), &value[4..]);
+    value[..4].copy_from_slice(&sum.to_le_bytes());
+    value
+}
+
+fn decode(key: &str, value: &[u8]) -> Option<Record> {
+    let (sum, rest) = value.split_first_chunk()?;
+    if u32::from_le_bytes(*sum) != checksum(key, rest) {
+        return None;
+    }
+    let (revision, bytes) = rest.split_first_chunk()?;
+    Some(Record::new(Key::parse(key)?, u64::from_le_bytes(*revision), bytes))
+}
+
+fn checksum(key: &str, rest: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key.as_bytes());
+    hasher.update(rest);
+    hasher.finalize()
+}
+
+fn write_meta(
+    meta: &mut Table<'_, &'static str, &'static [u8]>,
+    key: &str,
+    content: &[u8],
+) -> Result<(), StorageError> {
+    let mut value = checksum(key, content).to_le_bytes().to_vec();
+    value.extend(content);
+    meta.insert(key, value.as_slice())?;
+    Ok(())
+}
+
+fn read_meta(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<Vec<u8>>, StorageError> {
+    let Some(value) = meta.get(key)? else { return Ok(None) };
+    match value.value().split_first_chunk() {
+        Some((sum, content)) if u32::from_le_bytes(*sum) == checksum(key, content) => Ok(Some(content.to_vec())),
+        _ => Err(StorageError::Corrupted(format!("the checksum of its {key} is wrong"))),
+    }
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_le_bytes)
+}
+
+pub(super) fn open_error(error: redb::Error) -> OpenError {
+    match error {
+        redb::Error::DatabaseAlreadyOpen => OpenError::InUse,
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => OpenError::Damaged(error.to_string()),
+        redb::Error::Io(error) => OpenError::Io(error),
+        error => OpenError::Damaged(error.to_string()),
+    }
+}
