@@ -2,6 +2,7 @@
 //! observed comes back as status; read the modules in this order.
 pub mod engine;
 pub mod manifest;
+pub mod registry;
 pub mod store;
 pub mod worker;
 pub mod world;

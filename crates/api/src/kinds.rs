@@ -1,13 +1,15 @@
 //! The one table of all kinds: names, scope, subresources, schema.
 //!
 //! To add a kind: a file with its struct, a row in [`kinds!`] below, its checks in `validate`.
+use std::{any::Any, sync::OnceLock};
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
     API_VERSION, deployment::Deployment, event::Event, meta::ObjectMeta, namespace::Namespace, node::Node,
-    revision::Revision, source::Source, task::Task,
+    revision::Revision, shape::Shape, source::Source, task::Task,
 };
 
 /// What is the same for all objects of a kind.
@@ -65,6 +67,25 @@ pub trait Resource: Serialize + DeserializeOwned + JsonSchema + Clone + Default 
     }
 }
 
+/// An object of whatever kind, decoded.
+pub trait AnyResource: Any + Send + Sync {
+    /// Its metadata.
+    fn meta(&self) -> &ObjectMeta;
+
+    /// As its type, for a downcast.
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<K: Resource> AnyResource for K {
+    fn meta(&self) -> &ObjectMeta {
+        Resource::meta(self)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident {
         plural: $plural:literal, singular: $singular:literal, short: $short:expr,
@@ -92,6 +113,20 @@ macro_rules! kinds {
             /// Where the JSON has not the kind's shape.
             pub fn normalize(self, value: Value) -> Result<Value, serde_json::Error> {
                 match self { $(Kind::$name => <$name as Resource>::from_value(value).map(|object| object.to_value()),)* }
+            }
+
+            /// The object in JSON as its type, defaults filled in.
+            ///
+            /// # Errors
+            /// Where the JSON has not the kind's shape.
+            pub fn decode(self, value: Value) -> Result<Box<dyn AnyResource>, serde_json::Error> {
+                match self { $(Kind::$name => <$name as Resource>::from_value(value)
+                    .map(|object| Box::new(object) as Box<dyn AnyResource>),)* }
+            }
+
+            /// An object of the kind that says nothing.
+            pub fn empty(self) -> Box<dyn AnyResource> {
+                match self { $(Kind::$name => Box::new($name::default()),)* }
             }
 
             fn type_schema(self, generator: &mut SchemaGenerator) -> Schema {
@@ -140,6 +175,14 @@ impl Kind {
             .find(|candidate| candidate.info().kind == kind)
     }
 
+    /// The kind with that plural, as in paths and keys.
+    pub fn from_plural(plural: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|candidate| candidate.info().plural == plural)
+    }
+
     /// The kind that a person means: plural, singular, kind or short name, in any case.
     pub fn from_name(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
@@ -147,6 +190,12 @@ impl Kind {
             let info = candidate.info();
             info.plural == name || info.singular == name || info.short_names.contains(&name.as_str())
         })
+    }
+
+    /// What its JSON may look like; compiled by the first who asks.
+    pub fn shape(self) -> &'static Shape {
+        static SHAPES: [OnceLock<Shape>; Kind::ALL.len()] = [const { OnceLock::new() }; Kind::ALL.len()];
+        SHAPES[self as usize].get_or_init(|| Shape::from_schema(&self.schema()))
     }
 
     /// Its JSON Schema (2020-12), for editors and for OpenAPI: the whole object with `apiVersion` and `kind`.

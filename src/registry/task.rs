@@ -1,0 +1,157 @@
+//! What only Tasks have: the binding to a node, and what the node's worker reports.
+//!
+//! A binding begins an epoch. A report counts only if it is of this uid, node and epoch, so that a node that was given
+//! up cannot speak for a Task that has moved.
+use cube_api::{
+    kinds::{Kind, Resource},
+    task::{Phase, Task, TaskStatus},
+};
+use futures_util::future::join_all;
+
+use super::{
+    ApiError, CONTAINER_FINALIZER, Object, Registry, Write, WriteOptions, find,
+    object::shown,
+    rules::{self, Next},
+};
+use crate::store::Snapshot;
+
+/// What a worker has seen of one Task.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskReport {
+    /// The Task's namespace.
+    pub namespace: String,
+    /// The Task's name.
+    pub name: String,
+    /// The Task's uid.
+    pub uid: String,
+    /// The epoch that was carried out.
+    pub epoch: u64,
+    /// What is seen; node and epoch in it are passed over.
+    pub status: TaskStatus,
+    /// Nothing of the Task is left on the node.
+    pub gone: bool,
+}
+
+impl Registry {
+    /// Gives a Task to a node.
+    ///
+    /// # Errors
+    /// 409 when it is another Task, not at this revision, has a node or is being deleted; 404 when it or the node is not there.
+    pub async fn bind(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        node: &str,
+        resource_version: u64,
+    ) -> Result<Object, ApiError> {
+        let task = self.get(Kind::Task, namespace, name)?;
+        if task.uid() != uid || task.revision() != resource_version {
+            return Err(ApiError::modified(Kind::Task, name));
+        }
+        let node = node.to_owned();
+        let mut answer = self.transact(vec![Write::Bind { task, node }]).await?;
+        answer
+            .pop()
+            .ok_or_else(|| ApiError::internal("a binding without an answer"))
+    }
+
+    /// Takes what a node's worker has seen; each report stands for itself, and together they share a sync.
+    ///
+    /// A Task that is being deleted is removed with the report that nothing of it is left. What has not changed is not
+    /// written.
+    ///
+    /// # Errors
+    /// For each report: 404 when there is no such Task, 409 when it is another one, elsewhere, or of another epoch.
+    pub async fn report(&self, node: &str, reports: Vec<TaskReport>) -> Vec<Result<(), ApiError>> {
+        join_all(reports.iter().map(|report| self.report_one(node, report))).await
+    }
+
+    async fn report_one(&self, node: &str, report: &TaskReport) -> Result<(), ApiError> {
+        let options = WriteOptions::new("worker");
+        let decide = |before: &Object| reported(before, node, report);
+        let written = self.modify(Kind::Task, &report.namespace, &report.name, &options, decide);
+        written.await.map(drop)
+    }
+}
+
+/// A Task as its binding leaves it.
+pub(super) fn bound(snapshot: &Snapshot, before: &Object, node: &str) -> Result<Next, ApiError> {
+    let conflict = |why: String| Err(ApiError::conflict(Kind::Task, before.name(), why));
+    let Some(task) = before.try_typed::<Task>() else {
+        return Err(rules::no_subresource(before.kind(), before.name(), "binding"));
+    };
+    if find(snapshot, Kind::Node, "", node).is_none() {
+        return Err(ApiError::not_found(Kind::Node, node));
+    }
+    if before.is_deleting() {
+        return conflict("it is being deleted".to_owned());
+    }
+    if let Some(there) = &task.status.node {
+        return conflict(format!("node {there} has it already"));
+    }
+    if task.status.phase.is_over() {
+        return conflict("it is over".to_owned());
+    }
+    // What a former node's container was is not what is to come; what counts over all containers stays.
+    let old = &task.status;
+    let status = TaskStatus {
+        phase: Phase::Scheduled,
+        node: Some(node.to_owned()),
+        epoch: snapshot.revision() + 1,
+        restarts: old.restarts,
+        failures: old.failures,
+        last_termination: old.last_termination.clone(),
+        conditions: old.conditions.clone(),
+        observed_generation: old.observed_generation,
+        ..TaskStatus::default()
+    };
+    Ok(with_status(before, &status, &[]))
+}
+
+/// A Task as a report leaves it.
+fn reported(before: &Object, node: &str, report: &TaskReport) -> Result<Next, ApiError> {
+    let task: &Task = before.typed();
+    let (old, name) = (&task.status, before.name());
+    let shown = shown(Task::KIND, before.namespace(), name);
+    let conflict = |why: String| Err(ApiError::conflict(Kind::Task, name, why));
+    if before.uid() != report.uid {
+        return conflict(format!("{shown} is another one now (uid {})", before.uid()));
+    }
+    if old.node.as_deref() != Some(node) {
+        let there = old.node.as_deref().unwrap_or("no node");
+        return conflict(format!("{there} has {shown} now, not {node}"));
+    }
+    if old.epoch != report.epoch {
+        return conflict(format!("{shown} is in epoch {} now, not {}", old.epoch, report.epoch));
+    }
+    let status = TaskStatus {
+        node: old.node.clone(),
+        epoch: old.epoch,
+        ..report.status.clone()
+    };
+    let released: &[&str] = if report.gone && before.is_deleting() {
+        &[CONTAINER_FINALIZER]
+    } else {
+        &[]
+    };
+    Ok(with_status(before, &status, released))
+}
+
+fn with_status(before: &Object, status: &TaskStatus, released: &[&str]) -> Next {
+    let current = before.stored();
+    let mut value = current.clone();
+    value["status"] = serde_json::to_value(status).unwrap_or_default();
+    if !released.is_empty() {
+        let kept = before.meta().finalizers.iter();
+        let kept: Vec<&String> = kept
+            .filter(|finalizer| !released.contains(&finalizer.as_str()))
+            .collect();
+        if kept.is_empty() {
+            rules::metadata(rules::object(&mut value)).remove("finalizers");
+        } else {
+            value["metadata"]["finalizers"] = serde_json::json!(kept);
+        }
+    }
+    rules::settle(before, &current, value)
+}
