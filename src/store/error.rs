@@ -12,12 +12,15 @@ use super::Trouble;
 pub enum OpenError {
     /// A record is not as it was written. A retry does not help.
     #[error(
-        "store: {key}: its bytes are not what was written: the disk or the file is damaged\n\
-         hint: keep a copy of the file, check the disk, then restore the last backup with cube restore"
+        "store: {key}{}: its bytes are not what was written: the disk or the file is damaged\n\
+         hint: keep a copy of the file, check the disk, then restore the last backup with cube restore",
+        match others { 0 => String::new(), more => format!(" (and {more} more)") }
     )]
     Corrupt {
-        /// The key of the record.
+        /// The key of the record, or of the first.
         key: String,
+        /// So many more are damaged.
+        others: usize,
     },
     /// The file as a whole is not as it was written, or is no store. A retry does not help.
     #[error(

@@ -23,34 +23,48 @@ pub(super) fn existing(path: &Path) -> Backends {
 /// A new store file on its way. It lies beside its place until it is whole: so what is at the place is never half-made, and
 /// an empty file there is always a damaged one.
 pub(super) struct Draft {
-    draft: PathBuf,
-    place: PathBuf,
-    /// Where its content goes.
+    /// Where its content goes. Before `leftover`, because fields are dropped in order.
     pub disk: Disk,
+    leftover: Leftover,
+    place: PathBuf,
+}
+
+/// Removes what was not put in its place.
+struct Leftover(PathBuf);
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        // Mostly it is not there any more; and if it cannot be removed, the next draft overwrites it.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 impl Draft {
     pub fn new(place: &Path, cluster: &str) -> Result<Self, OpenError> {
         let draft = beside(place, ".new");
-        (OpenOptions::new()
+        let file = OpenOptions::new()
             .write(true)
             .create(true)
-            .truncate(true)
+            .truncate(false)
             .mode(0o600)
-            .open(&draft))
-        .map_err(OpenError::Io)?;
-        let (disk, _) = Disk::open(&existing(&draft), Some(cluster))?;
+            .open(&draft);
+        let file = file.map_err(OpenError::Io)?;
+        file.try_lock().map_err(|_| OpenError::InUse)?;
+        file.set_len(0).map_err(OpenError::Io)?;
+        drop(file);
+        let leftover = Leftover(draft);
+        let (disk, _) = Disk::open(&existing(&leftover.0), Some(cluster))?;
         Ok(Self {
-            draft,
-            place: place.into(),
             disk,
+            leftover,
+            place: place.into(),
         })
     }
 
     /// Puts it in its place, for good.
     pub fn place(self) -> io::Result<()> {
         drop(self.disk);
-        fs::rename(&self.draft, &self.place)?;
+        fs::rename(&self.leftover.0, &self.place)?;
         sync_directory(&self.place)
     }
 }

@@ -16,6 +16,7 @@ mod backend;
 mod backup;
 mod core;
 mod disk;
+mod encoding;
 mod error;
 mod file;
 mod key;
