@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backend::Backends;
-use super::disk::{Disk, WriteError, Writes};
+use super::disk::{Disk, Loaded, WriteError, Writes};
 use super::watch::{Event, Published, Shared};
 use super::{
     Change, CommitError, Committed, Expect, Health, OpenError, Options, Record, Revision, Snapshot, Transaction,
@@ -43,17 +43,21 @@ struct Outage {
 type Answer = Result<Committed, CommitError>;
 
 impl Core {
-    /// `cluster`: what to make of an empty place; `None` refuses it.
-    pub fn open(backends: Backends, cluster: Option<&str>, options: Options) -> Result<(Self, String), OpenError> {
-        let (disk, loaded) = Disk::open(&backends, cluster)?;
-        let core = Self {
+    /// Goes on from what was found on `disk`, which `backends` leads to again after a failure.
+    pub fn new((disk, loaded): (Disk, Loaded), backends: Backends, options: Options) -> Self {
+        Self {
             backends,
             disk: Ok(disk),
             options,
             highest: loaded.state.revision,
-            shared: Arc::new(Shared::new(Published::bare(loaded.state))),
-        };
-        Ok((core, loaded.cluster))
+            shared: Arc::new(Shared::new(loaded.cluster, Published::bare(loaded.state))),
+        }
+    }
+
+    /// Opens what `backends` leads to; an empty place becomes a new store.
+    pub fn over(backends: Backends, options: Options) -> Result<Self, OpenError> {
+        let found = Disk::open(&backends, Some(&options.cluster))?;
+        Ok(Self::new(found, backends, options))
     }
 
     pub fn shared(&self) -> &Arc<Shared> {

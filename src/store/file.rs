@@ -9,7 +9,7 @@ use redb::backends::FileBackend;
 
 use super::OpenError;
 use super::backend::Backends;
-use super::disk::Disk;
+use super::disk::{Disk, Loaded};
 
 /// Leads to the file at `path`, which must be there.
 pub(super) fn existing(path: &Path) -> Backends {
@@ -25,6 +25,7 @@ pub(super) fn existing(path: &Path) -> Backends {
 pub(super) struct Draft {
     /// Where its content goes. Before `leftover`, because fields are dropped in order.
     pub disk: Disk,
+    loaded: Loaded,
     leftover: Leftover,
     place: PathBuf,
 }
@@ -53,19 +54,20 @@ impl Draft {
         file.set_len(0).map_err(OpenError::Io)?;
         drop(file);
         let leftover = Leftover(draft);
-        let (disk, _) = Disk::open(&existing(&leftover.0), Some(cluster))?;
+        let (disk, loaded) = Disk::open(&existing(&leftover.0), Some(cluster))?;
         Ok(Self {
             disk,
+            loaded,
             leftover,
             place: place.into(),
         })
     }
 
-    /// Puts it in its place, for good.
-    pub fn place(self) -> io::Result<()> {
-        drop(self.disk);
+    /// Puts it in its place, for good. It stays open, as it was found when it was made.
+    pub fn place(self) -> io::Result<(Disk, Loaded)> {
         fs::rename(&self.leftover.0, &self.place)?;
-        sync_directory(&self.place)
+        sync_directory(&self.place)?;
+        Ok((self.disk, self.loaded))
     }
 }
 

@@ -36,6 +36,7 @@ use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
 use self::core::Core;
+use self::disk::Disk;
 use self::watch::Shared;
 use self::writer::Writer;
 
@@ -71,7 +72,7 @@ impl Default for Options {
         Self {
             cluster: String::new(),
             history_events: 10_000,
-            history_bytes: 8 << 20,
+            history_bytes: 4 << 20,
             group_changes: 1024,
             group_bytes: 4 << 20,
         }
@@ -101,7 +102,6 @@ impl Default for Health {
 pub struct Store {
     shared: Arc<Shared>,
     writer: Arc<Writer>,
-    cluster: Arc<str>,
 }
 
 impl Store {
@@ -109,24 +109,21 @@ impl Store {
     ///
     /// Reads all of it, and refuses it when a single record is not as it was written.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
-        if !path.try_exists().map_err(OpenError::Io)? {
-            file::Draft::new(path, &options.cluster)?
-                .place()
-                .map_err(OpenError::Io)?;
-        }
-        Self::threaded(Core::open(file::existing(path), None, options.clone())?, &options)
+        let backends = file::existing(path);
+        let found = match path.try_exists().map_err(OpenError::Io)? {
+            true => Disk::open(&backends, None)?,
+            false => (file::Draft::new(path, &options.cluster)?.place()).map_err(OpenError::Io)?,
+        };
+        let core = Core::new(found, backends, options.clone());
+        Ok(Self {
+            shared: core.shared().clone(),
+            writer: Arc::new(Writer::thread(core, &options)?),
+        })
     }
 
     /// A store that is gone with the process, for tests and trials. It has no thread: commits are done by who asks.
-    #[expect(clippy::expect_used, reason = "memory does not fail")]
     pub fn memory(options: Options) -> Self {
-        let cluster = options.cluster.clone();
-        let core = Core::open(
-            Box::new(|| Ok(Box::new(InMemoryBackend::new()))),
-            Some(&cluster),
-            options,
-        );
-        Self::simulated(core.expect("a store in memory opens"))
+        Self::over(|| Ok(InMemoryBackend::new()), options).expect("a store in memory opens: memory does not fail")
     }
 
     /// A store over a disk of the caller's, opened by `backends` at the start and again after each failure. Without a
@@ -135,23 +132,10 @@ impl Store {
         backends: impl Fn() -> io::Result<B> + Send + 'static,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let cluster = options.cluster.clone();
-        Ok(Self::simulated(Core::open(boxed(backends), Some(&cluster), options)?))
-    }
-
-    fn simulated((core, cluster): (Core, String)) -> Self {
-        Self {
-            shared: core.shared().clone(),
-            writer: Arc::new(Writer::caller(core)),
-            cluster: cluster.into(),
-        }
-    }
-
-    fn threaded((core, cluster): (Core, String), options: &Options) -> Result<Self, OpenError> {
+        let core = Core::over(boxed(backends), options)?;
         Ok(Self {
             shared: core.shared().clone(),
-            writer: Arc::new(Writer::thread(core, options)?),
-            cluster: cluster.into(),
+            writer: Arc::new(Writer::caller(core)),
         })
     }
 
@@ -189,7 +173,7 @@ impl Store {
 
     /// The id of the cluster whose state this is.
     pub fn cluster(&self) -> &str {
-        &self.cluster
+        &self.shared.cluster
     }
 
     /// Finishes what was asked for, then lets go of the file; from then on commits are refused and watches end.

@@ -153,9 +153,7 @@ async fn a_transaction_that_cannot_finish_leaves_nothing() {
 
 #[test]
 fn a_group_shares_a_sync_but_not_a_fate() {
-    let mut core = super::core::Core::open(Box::new(|| Ok(Box::new(InMemoryBackend::new()))), Some("c"), options())
-        .unwrap()
-        .0;
+    let mut core = super::core::Core::over(boxed(|| Ok(InMemoryBackend::new())), options()).unwrap();
     let create = |name: &str| Transaction {
         expects: vec![(key(name), Expect::Absent)],
         ..put(name, "")

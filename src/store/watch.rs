@@ -116,6 +116,7 @@ impl Published {
 
 /// What the writer and all readers share.
 pub(super) struct Shared {
+    pub cluster: String,
     pub published: ArcSwap<Published>,
     pub health: ArcSwap<Health>,
     /// Rings at each publication; true once the store is closed.
@@ -123,8 +124,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub fn new(published: Published) -> Self {
+    pub fn new(cluster: String, published: Published) -> Self {
         Self {
+            cluster,
             published: ArcSwap::from_pointee(published),
             health: ArcSwap::default(),
             news: watch::Sender::new(false),

@@ -59,9 +59,7 @@ impl Faulty {
 
     fn core(&self) -> Core {
         let disk = self.clone();
-        Core::open(super::super::boxed(move || Ok(disk.clone())), Some("c"), options())
-            .unwrap()
-            .0
+        Core::over(super::super::boxed(move || Ok(disk.clone())), options()).unwrap()
     }
 
     fn store(&self) -> Store {
