@@ -22,6 +22,10 @@ use super::{
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// No object with its key may have more bytes. Far above what the registry admits: this only keeps what lies on disk, whose
+/// lengths are bounded, from being wrong.
+const LARGEST: usize = 64 << 20;
+
 pub(super) struct Core {
     backends: Backends,
     disk: Result<Disk, Outage>,
@@ -180,6 +184,14 @@ impl Draft {
         for (key, expected) in &transaction.expects {
             check(&self.next.snapshot, key, *expected)?;
         }
+        if let Some(change) = transaction.changes.iter().find(|change| too_large(change)) {
+            return Err(CommitError::Unavailable {
+                step: "write",
+                cause: Trouble::TooLarge,
+                error: format!("{} has {} bytes, more than an object may", change.key(), change.size()),
+                in_doubt: false,
+            });
+        }
         let fork = self.next.snapshot.clone();
         let mut revision = self.highest;
         let commit = revision + transaction.changes.len() as Revision;
@@ -233,6 +245,10 @@ impl Draft {
             commit,
         })
     }
+}
+
+fn too_large(change: &Change) -> bool {
+    change.size() > LARGEST || change.key().as_str().len() > usize::from(u16::MAX)
 }
 
 fn check(state: &Snapshot, key: &super::Key, expected: Expect) -> Result<(), CommitError> {

@@ -151,6 +151,14 @@ async fn a_transaction_that_cannot_finish_leaves_nothing() {
     assert_eq!(store.commit(put("a", "")).await.unwrap().revision, 1);
 }
 
+#[tokio::test]
+async fn what_is_far_too_large_is_refused_alone() {
+    let store = Store::memory(options());
+    let refused = store.commit(put("a", vec![0; 65 << 20])).await.unwrap_err();
+    assert!(refused.to_string().contains("tasks/default/a has"), "{refused}");
+    assert_eq!(store.commit(put("b", "")).await.unwrap().revision, 1);
+}
+
 #[test]
 fn a_group_shares_a_sync_but_not_a_fate() {
     let mut core = super::core::Core::over(boxed(|| Ok(InMemoryBackend::new())), options()).unwrap();

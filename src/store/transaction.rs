@@ -126,6 +126,8 @@ pub enum Trouble {
     ReadOnly,
     /// The bytes are not what was written.
     Corrupt,
+    /// The object, or its name, is larger than any may be. A retry does not help.
+    TooLarge,
     /// Any other failure.
     Io,
 }
@@ -137,6 +139,7 @@ impl Trouble {
             Trouble::Full => "hint: free some room where the store is; writing goes on by itself",
             Trouble::ReadOnly => "hint: make the place of the store writable again; writing goes on by itself",
             Trouble::Corrupt => "hint: check the disk, then restore the last backup with cube restore",
+            Trouble::TooLarge => "hint: keep large content outside of the object",
             Trouble::Io => "hint: look at the disk and the system's log; writing goes on by itself once the disk works",
         }
     }
