@@ -28,6 +28,16 @@ pub(super) fn admit(kind: Kind, name: &str, value: Value, unknown: UnknownFields
     }
 }
 
+/// What admission would refuse a whole object for, field by field: for those who read many before they write any.
+pub fn check(kind: Kind, value: &Value) -> Vec<FieldError> {
+    let name = value["metadata"]["name"].as_str().unwrap_or_default();
+    match admit(kind, name, value.clone(), UnknownFields::Refuse) {
+        Ok(_) if name.is_empty() => vec![FieldError::missing(FieldPath::root().field("metadata").field("name"))],
+        Ok(_) => Vec::new(),
+        Err(error) => error.causes,
+    }
+}
+
 /// Checks the form alone: enough for a status, since an older object may break rules that are newer than it.
 pub(super) fn shape(
     kind: Kind,

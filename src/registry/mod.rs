@@ -38,7 +38,7 @@ use crate::{
     world::World,
 };
 
-pub use admit::unknown_fields;
+pub use admit::{check, unknown_fields};
 pub use apply::{Applied, ApplyRequest, Outcome, PERSON};
 pub use cube_api::shape::UnknownFields;
 pub use error::{ApiError, StatusReason};

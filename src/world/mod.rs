@@ -2,6 +2,7 @@
 //!
 //! Nothing else in Cube may ask the system for the time, an id or a random number (clippy's `disallowed-methods` keeps it
 //! so), so that the whole control plane can run from one seed. Sleeping goes through `tokio::time`, which can be paused.
+pub mod files;
 pub mod host;
 
 use std::sync::Arc;
@@ -17,6 +18,10 @@ pub trait Source: Send + Sync {
     fn uuid(&self) -> Uuid;
     /// 64 random bits, for jitter and name suffixes; not for secrets.
     fn random(&self) -> u64;
+    /// The files; the machine's own unless a world gives others.
+    fn files(&self) -> Arc<dyn files::Files> {
+        Arc::new(files::Disk)
+    }
 }
 
 /// A cheap handle to the world, passed to whatever needs time or chance.
@@ -47,6 +52,11 @@ impl World {
     /// 64 random bits, for jitter and name suffixes; not for secrets.
     pub fn random(&self) -> u64 {
         self.0.random()
+    }
+
+    /// The files.
+    pub fn files(&self) -> Arc<dyn files::Files> {
+        self.0.files()
     }
 }
 

@@ -1,4 +1,5 @@
 //! Source: where manifests come from, what it has brought, and what waits for a yes.
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,7 @@ pub struct SourceSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SourceStatus {
-    /// The very directory that the objects came from (path and device); another one removes nothing without a yes.
+    /// The very directory that the objects came from (path, device, inode); another one removes nothing without a yes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub identity: String,
     /// Files that were read.
@@ -50,7 +51,22 @@ pub struct SourceStatus {
     /// Why it waits, for people.
     #[serde(default, skip_serializing_if = "is_default")]
     pub waiting_reason: String,
+    /// What was removed without a yes in the last ten minutes: it counts for what may leave yet.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub removed: Vec<Removal>,
     /// Whether it is in step.
     #[serde(default, skip_serializing_if = "is_default")]
     pub conditions: Vec<Condition>,
+}
+
+/// Something that left with its file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Removal {
+    /// The object, as `kind/namespace/name`.
+    pub object: String,
+    /// When (UTC).
+    #[serde(default, skip_serializing_if = "is_default", with = "crate::meta::time::optional")]
+    #[schemars(with = "Option<String>")]
+    pub at: Option<Timestamp>,
 }

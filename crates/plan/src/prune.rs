@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Write as _},
+    str::FromStr,
     time::Duration,
 };
 
@@ -46,6 +47,25 @@ impl fmt::Display for ObjectId {
             write!(f, "/{}", self.namespace)?;
         }
         write!(f, "/{}", self.name)
+    }
+}
+
+impl FromStr for ObjectId {
+    type Err = ();
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let (kind, namespace, name) = match parts[..] {
+            [kind, namespace, name] => (kind, namespace, name),
+            [kind, name] => (kind, "", name),
+            _ => return Err(()),
+        };
+        Ok(ObjectId {
+            kind: Kind::from_name(kind).ok_or(())?,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
     }
 }
 

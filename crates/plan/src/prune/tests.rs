@@ -222,6 +222,8 @@ fn a_digest_is_of_the_set() {
     assert_eq!(digest(&["a", "b"]), digest(&["b", "a"]));
     assert_ne!(digest(&["a", "b"]), digest(&["ab"]));
     assert_eq!(digest(&[id(1)]), digest(&["task/default/t001"]));
+    assert_eq!("task/default/t001".parse(), Ok(id(1)));
+    assert_eq!("web".parse::<ObjectId>(), Err(()));
 }
 
 proptest! {
