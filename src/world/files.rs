@@ -309,3 +309,25 @@ fn what(kind: FileType) -> &'static str {
         _ => "no regular file",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_much_word_is_word_that_all_may_have_changed() {
+        let changes = Changes::default();
+        for n in 0..=MOST_CHANGES {
+            changes.tell(|changed| drop(changed.closed.insert(PathBuf::from(n.to_string()))));
+        }
+        let lost = Changed {
+            lost: true,
+            ..Changed::default()
+        };
+        assert_eq!(changes.take(), lost);
+        let overflow = notify::Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        told(&changes, Ok(overflow));
+        assert_eq!(changes.take(), lost);
+        assert_eq!(changes.take(), Changed::default());
+    }
+}
