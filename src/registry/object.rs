@@ -98,7 +98,7 @@ impl Object {
     }
 
     fn decoded(&self) -> &dyn AnyResource {
-        let decoded: &Box<dyn AnyResource> = self.0.decoded(|record| {
+        let decoded = self.0.decoded(|record| {
             let kind = Kind::from_plural(record.key.plural()).unwrap_or(Kind::Event);
             let decoded = serde_json::from_slice(&record.bytes).and_then(|value| kind.decode(value));
             decoded.unwrap_or_else(|error| {

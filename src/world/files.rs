@@ -318,7 +318,9 @@ mod tests {
     fn too_much_word_is_word_that_all_may_have_changed() {
         let changes = Changes::default();
         for n in 0..=MOST_CHANGES {
-            changes.tell(|changed| drop(changed.closed.insert(PathBuf::from(n.to_string()))));
+            changes.tell(|changed| {
+                changed.closed.insert(PathBuf::from(n.to_string()));
+            });
         }
         let lost = Changed {
             lost: true,
