@@ -389,7 +389,7 @@ impl Actor {
                 }
             }
             None => {
-                let progress = Progress::resume(&task.status);
+                let progress = Progress::resume(&task);
                 let reported = Some(task.status.clone());
                 self.slots.insert(
                     uid.clone(),
