@@ -3,6 +3,7 @@
 pub mod engine;
 pub mod manifest;
 pub mod registry;
+pub mod server;
 pub mod source;
 pub mod store;
 pub mod worker;
