@@ -1,5 +1,7 @@
 //! The map of the house. Text becomes objects, objects become decisions, decisions become containers, and what is
 //! observed comes back as status; read the modules in this order.
+pub mod cli;
+pub mod client;
 pub mod engine;
 pub mod manifest;
 pub mod registry;

@@ -1,2 +1,6 @@
-//! Parse the command line, set up tracing, run.
-fn main() {}
+//! The binary: the library's command line, and nothing else.
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cube::cli::main()
+}

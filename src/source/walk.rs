@@ -14,7 +14,7 @@ const DEEPEST: usize = 32;
 
 /// What a directory holds. Paths are from the directory on.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Walked {
+pub(crate) struct Walked {
     /// The manifests.
     pub files: BTreeMap<PathBuf, Stamp>,
     /// What should be read and cannot be, and why.
@@ -89,7 +89,7 @@ pub(super) fn look(files: &dyn Files, root: &Path, relative: &Path) -> io::Resul
 ///
 /// # Errors
 /// When the directory itself cannot be read.
-pub(super) fn walk(files: &dyn Files, root: &Path, mut watch: Option<&mut Box<dyn Watch>>) -> io::Result<Walked> {
+pub(crate) fn walk(files: &dyn Files, root: &Path, mut watch: Option<&mut Box<dyn Watch>>) -> io::Result<Walked> {
     let mut walked = Walked::default();
     let mut todo = vec![(PathBuf::new(), 0)];
     while let Some((relative, depth)) = todo.pop() {

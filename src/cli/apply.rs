@@ -1,0 +1,131 @@
+//! `cube apply`: what files say becomes what is wished, all of it or nothing; and with `--wait`, the truth about it.
+use std::time::Duration;
+
+use cube_api::error::FieldError;
+
+use super::{
+    Context,
+    error::{CliError, Exit},
+    manifests::{self, FileArgs, Manifest, Manifests},
+    output::words,
+    wait::{self, Awaited},
+};
+use crate::{
+    client::{Applied, Apply, Outcome, Refusal},
+    manifest::Diagnostic,
+};
+
+/// Apply manifests: all of them are checked before any is written
+///
+/// With --wait, done (0) means that everything runs (or, for what runs once, is completed). It ends with 3 as soon as
+/// it is plain that nothing under way will make room, with 4 as soon as something has failed for good or crashed three
+/// times, and with 5 when the time is over.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    files: FileArgs,
+    /// Wait until everything runs
+    #[arg(long)]
+    wait: bool,
+    /// Wait at most so long
+    #[arg(long, value_name = "TIME", value_parser = words::duration, default_value = "5m", requires = "wait")]
+    timeout: Duration,
+    /// Do everything but the writing
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    /// Take objects over that are managed elsewhere, from a watched directory for one
+    #[arg(long)]
+    take_over: bool,
+}
+
+impl Args {
+    /// Applies, and waits.
+    pub async fn run(self, context: &Context) -> Result<Exit, CliError> {
+        if self.files.files.is_empty() {
+            return Err(
+                CliError::usage("say what to apply").with_hint("cube apply -f FILE, DIR or - for standard input")
+            );
+        }
+        let Manifests { objects: manifests, .. } = manifests::read(&self.files, context, "nothing was applied")?;
+        let client = context.client();
+        let batch = Apply {
+            take_over: self.take_over,
+            dry_run: self.dry_run,
+            objects: manifests.iter().map(|manifest| manifest.value.clone()).collect(),
+        };
+        let applied = client.apply(&batch).await?;
+        tell_refused(context, &manifests, &applied)?;
+        let mut awaited = Vec::new();
+        for (manifest, applied) in manifests.iter().zip(&applied) {
+            let word = match applied.outcome {
+                Outcome::Created => "created",
+                Outcome::Configured => "configured",
+                _ => "unchanged",
+            };
+            let note = if self.dry_run { " (dry run)" } else { "" };
+            context
+                .output
+                .line(&format!("{} {word}{note}", context.shown(&manifest.id)))?;
+            // What was changed may have failed before: that is not this apply's.
+            let failures = applied
+                .object
+                .as_ref()
+                .and_then(|object| object["status"]["failures"].as_u64());
+            let before = failures.filter(|_| applied.outcome == Outcome::Configured).unwrap_or(0);
+            awaited.push(Awaited {
+                id: manifest.id.clone(),
+                before,
+            });
+        }
+        if self.wait {
+            return wait::until_all_run(&client, context, &awaited, self.timeout).await;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// What the server refuses is shown in the file that says it.
+fn tell_refused(context: &Context, manifests: &[Manifest], applied: &[Applied]) -> Result<(), CliError> {
+    let mut diagnostics: Vec<Diagnostic> = Vec::new();
+    let mut exit = Exit::Error;
+    let refused = manifests
+        .iter()
+        .zip(applied)
+        .filter_map(|(manifest, applied)| match &applied.outcome {
+            Outcome::Refused(refusal) => Some((manifest, refusal)),
+            _ => None,
+        });
+    for (manifest, refusal) in refused {
+        exit = match refusal {
+            refusal if refusal.is_denied() => Exit::Refused,
+            refusal if refusal.is_bad_input() || refusal.reason == "NotFound" => exit.max(Exit::BadInput),
+            _ => exit,
+        };
+        diagnostics.extend(shown(context, manifest, refusal));
+    }
+    if diagnostics.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::Manifests {
+        diagnostics,
+        consequence: "nothing was applied",
+        exit,
+    })
+}
+
+fn shown(context: &Context, manifest: &Manifest, refusal: &Refusal) -> Vec<Diagnostic> {
+    if !refusal.causes.is_empty() {
+        return refusal
+            .causes
+            .iter()
+            .map(|cause: &FieldError| manifest.locate(cause))
+            .collect();
+    }
+    if refusal.reason == "NotFound" && refusal.message.starts_with("namespaces ") {
+        let namespace = &manifest.id.namespace;
+        let message = format!("{}: there is no namespace {namespace}", context.shown(&manifest.id));
+        let help = format!("apply a Namespace with the name {namespace} before it, or in the same files");
+        return vec![manifest.about(message).help(help)];
+    }
+    vec![manifest.about(&refusal.message)]
+}

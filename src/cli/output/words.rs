@@ -1,0 +1,134 @@
+//! Times, sizes and counts as people write them.
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// How long ago, short: `12s`, `3m`, `5h`, `2d4h`.
+pub fn age(now: Timestamp, at: Timestamp) -> String {
+    let seconds = now.as_second().saturating_sub(at.as_second()).max(0).unsigned_abs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    // A second unit while the first is small: `2d4h` says more than `2d`, `20d4h` no more than `20d`.
+    let two = |many: u64, unit: char, rest: u64, smaller: char| match rest {
+        0 => format!("{many}{unit}"),
+        rest => format!("{many}{unit}{rest}{smaller}"),
+    };
+    match () {
+        () if seconds < 120 => format!("{seconds}s"),
+        () if minutes < 10 => two(minutes, 'm', seconds % 60, 's'),
+        () if hours < 2 => format!("{minutes}m"),
+        () if hours < 8 => two(hours, 'h', minutes % 60, 'm'),
+        () if days < 2 => format!("{hours}h"),
+        () if days < 8 => two(days, 'd', hours % 24, 'h'),
+        () => format!("{days}d"),
+    }
+}
+
+/// How long something took: `0.3 s`, `12 s`, `2 min 5 s`.
+pub fn took(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        10..120 => format!("{seconds} s"),
+        _ => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
+}
+
+/// Reads a time as people write it: `15s`, `300ms`, `1m30s`, `2h`, `1d`; a bare number is seconds.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time; examples: 15s, 300ms, 1m30s, 2h");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        let unit = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            "d" => 86400.0,
+            _ => return Err(wrong()),
+        };
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let part = Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())?;
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        rest = after;
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+}
+
+/// `1 object`, `3 objects`.
+pub fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub fn list(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// A text on one line that does nothing to a terminal: what comes from containers may hold anything.
+pub fn tame(text: &str) -> String {
+    let shown = text.trim_end().chars().map(|c| match c {
+        '\n' | '\r' | '\t' => ' ',
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(' '),
+        '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' => '\u{fffd}',
+        c => c,
+    });
+    shown.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for (text, milliseconds) in [
+            ("15s", 15_000),
+            ("300ms", 300),
+            ("1m30s", 90_000),
+            ("2h", 7_200_000),
+            ("7", 7_000),
+            ("1.5s", 1_500),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "1x", "-1s", "1s2", "99999999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        for (seconds, text) in [
+            (0, "0s"),
+            (119, "119s"),
+            (180, "3m"),
+            (200, "3m20s"),
+            (3600, "60m"),
+            (7500, "2h5m"),
+            (100_000, "27h"),
+            (187_200, "2d4h"),
+            (-5, "0s"),
+        ] {
+            assert_eq!(age(now, Timestamp::from_second(1_000_000 - seconds).unwrap()), text);
+        }
+        assert_eq!(took(Duration::from_millis(320)), "0.3 s");
+        assert_eq!(took(Duration::from_secs(125)), "2 min 5 s");
+    }
+}
