@@ -33,7 +33,7 @@ impl Args {
         if !self.yes {
             let ends = process.map_or(String::new(), |pid| format!("ends cube (pid {pid}) and "));
             let question = format!(
-                "This {ends}removes all containers and networks of {}; objects and data stay. Go on? [y/N] ",
+                "This {ends}removes all containers and networks of {}; objects and data stay. Go on? [y/N]",
                 data_dir.display()
             );
             if !confirmed(context, &question)? {
@@ -55,7 +55,7 @@ fn confirmed(context: &Context, question: &str) -> Result<bool, CliError> {
         return Err(CliError::usage("this asks before it removes anything, and there is nobody to ask")
             .with_hint("--yes says yes beforehand"));
     }
-    context.output.ask(question);
+    context.output.talk(question);
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(CliError::io("read the answer"))?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

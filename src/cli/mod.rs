@@ -10,6 +10,7 @@ mod backup;
 mod completion;
 mod context;
 mod delete;
+mod down;
 mod error;
 mod events;
 mod get;
@@ -21,6 +22,7 @@ mod places;
 mod restart;
 mod restore;
 mod schema;
+mod up;
 mod validate;
 mod version;
 mod wait;
@@ -45,6 +47,8 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
+    Up(up::Args),
+    Down(down::Args),
     Apply(apply::Args),
     Get(get::Args),
     Delete(delete::Args),
@@ -62,11 +66,13 @@ enum Verb {
 impl Verb {
     /// Whether the verb is the server itself, or works like one: on all cores, with a log of its own.
     fn is_server(&self) -> bool {
-        false
+        matches!(self, Self::Up(_))
     }
 
     async fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self {
+            Self::Up(args) => args.run(context).await,
+            Self::Down(args) => args.run(context).await,
             Self::Apply(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,
             Self::Delete(args) => args.run(context).await,
@@ -109,6 +115,22 @@ pub fn main() -> ExitCode {
         error.exit()
     });
     exit.into()
+}
+
+/// What happens inside a server, on standard error: what somebody should look at, and more where it is asked for.
+fn set_up_server_tracing(verbose: u8, json: bool) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "warn,cube=debug",
+        _ => "trace",
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(EnvFilter::new(level));
+    if json {
+        registry.with(lines.json()).init();
+    } else {
+        registry.with(lines).init();
+    }
 }
 
 /// What happens inside, on standard error; nothing unless asked for.

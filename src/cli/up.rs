@@ -97,14 +97,13 @@ impl EngineArgs {
 }
 
 impl Args {
-    /// Whether inner happenings are logged as JSON too.
-    pub fn logs_json(&self) -> bool {
-        matches!(self.log_format, LogFormat::Json)
-    }
-
     /// Runs until it is told to end.
     pub async fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let format = if self.logs_json() { Format::Json } else { Format::Text };
+        let format = match self.log_format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        };
+        super::set_up_server_tracing(context.verbose, format == Format::Json);
         // Who says where the server is means this one too: the verbs of the same shell then find it.
         let named = match &context.server {
             Some(Endpoint::Unix(path)) => Some(path.clone()),

@@ -131,7 +131,7 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
         logs: Arc::new(logs::EngineLogs::new(engine.clone())),
         info: info(&options),
     };
-    parts.io("the server", server::serve(listener, state, shutdown.clone()));
+    parts.run("the server", server::serve(listener, state, shutdown.clone()));
     let ear = narrator.clone();
     let (recorder, writing) = Recorder::new(
         registry.clone(),

@@ -256,6 +256,7 @@ impl Engine for SimEngine {
         self.call(Verb::Info, |machine| {
             Ok(EngineInfo {
                 kind: "sim".to_owned(),
+                id: machine.id.clone(),
                 version: "1".to_owned(),
                 api_version: "1".to_owned(),
                 cpus: machine.config.cpus,

@@ -62,9 +62,10 @@ pub async fn run(
 ) -> std::io::Result<()> {
     let journal = Journal::open(&options.data_dir.join("made"))?;
     let contact_path = options.data_dir.join("contact");
-    let last_contact = std::fs::read_to_string(&contact_path)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
+    let contact = std::fs::read_to_string(&contact_path).unwrap_or_default();
+    let (last_contact, last_engine) = contact.split_once('\n').unwrap_or_default();
+    let last_contact = last_contact.parse().ok();
+    let last_engine = Some(last_engine.to_owned()).filter(|id| !id.is_empty());
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut assignments = link.assignments().await;
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -94,7 +95,9 @@ pub async fn run(
     let mut session = Session {
         identity: options.identity,
         node: Node::default(),
+        contact_path,
         last_contact,
+        last_engine,
         events: None,
         connecting: None,
         retry: RECONNECT,
@@ -132,7 +135,7 @@ pub async fn run(
             }
         }
     }
-    let _ = std::fs::write(&contact_path, world.now().to_string());
+    session.note_contact(world.now());
     Ok(())
 }
 
@@ -149,7 +152,10 @@ type Attempt = tokio::task::JoinHandle<Result<Connected, EngineError>>;
 struct Session {
     identity: Identity,
     node: Node,
+    contact_path: PathBuf,
     last_contact: Option<Timestamp>,
+    /// Which engine it was then.
+    last_engine: Option<String>,
     events: Option<Events>,
     connecting: Option<Attempt>,
     retry: Duration,
@@ -182,6 +188,14 @@ impl Session {
         self.connecting = Some(tokio::spawn(async move { all(&*engine, &ground, &known).await }));
     }
 
+    /// Writes down when the engine was seen last, and which one it was, for a worker that starts after this one.
+    fn note_contact(&self, now: Timestamp) {
+        let engine = self.last_engine.as_deref().unwrap_or_default();
+        if let Err(error) = std::fs::write(&self.contact_path, format!("{now}\n{engine}")) {
+            tracing::warn!(%error, "cannot note when the engine was seen last");
+        }
+    }
+
     async fn connected(&mut self, actor: &mut Actor, connected: Result<Connected, EngineError>) {
         self.connecting = None;
         let connected = match connected {
@@ -205,6 +219,11 @@ impl Session {
             self.retry = RECONNECT;
             self.next_list = Instant::now() + RELIST;
             actor.engine_up = true;
+            if self.last_engine.as_ref().is_some_and(|last| *last != info.id) {
+                actor.forget_containers();
+            }
+            self.last_engine = Some(info.id.clone());
+            self.note_contact(now);
             actor.dirty.extend(actor.slots.keys().cloned());
             actor.dirty.extend(actor.view.uids().cloned());
             self.tell_node(actor, Ok(info), now).await;
@@ -460,6 +479,13 @@ impl Actor {
                 }
             }
             _ => self.inspect(id),
+        }
+    }
+
+    /// The engine is another one than before: what ran on that one has not ended, it is only not here.
+    fn forget_containers(&mut self) {
+        for slot in self.slots.values_mut() {
+            slot.progress.alive = None;
         }
     }
 

@@ -194,7 +194,10 @@ pub(super) fn engine(version: SystemVersion, info: SystemInfo) -> EngineInfo {
     let components = version.components.unwrap_or_default();
     let podman = components.iter().any(|component| component.name.starts_with("Podman"));
     let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
+    let root_dir = info.docker_root_dir.unwrap_or_default();
     EngineInfo {
+        // Older engines of one machine share their id whatever data they have.
+        id: format!("{} {root_dir}", info.id.unwrap_or_default()),
         kind: if podman { "podman" } else { "docker" }.to_owned(),
         version: version.version.or(info.server_version).unwrap_or_default(),
         api_version: version.api_version.unwrap_or_default(),
@@ -207,7 +210,7 @@ pub(super) fn engine(version: SystemVersion, info: SystemInfo) -> EngineInfo {
             .filter(|version| !version.is_empty())
             .unwrap_or_else(|| "1".to_owned()),
         storage_driver: info.driver.unwrap_or_default(),
-        root_dir: info.docker_root_dir.unwrap_or_default(),
+        root_dir,
         host_name: info.name.unwrap_or_default(),
         operating_system: info.operating_system.unwrap_or_default(),
         kernel_version: info.kernel_version.unwrap_or_default(),

@@ -48,6 +48,7 @@ pub(super) struct Rest {
 }
 
 pub(super) struct Machine {
+    pub(super) id: String,
     pub(super) world: World,
     pub(super) config: SimConfig,
     pub(super) away: bool,
@@ -66,6 +67,7 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn new(world: World, config: SimConfig) -> Self {
         Self {
+            id: world.uuid().to_string(),
             world,
             config,
             away: false,

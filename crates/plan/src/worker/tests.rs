@@ -236,6 +236,13 @@ fn restart_policies() {
         (None, 0, 0),
         "stopped with its engine"
     );
+    let mut progress = present();
+    let done = End {
+        with_engine: true,
+        ..end(Some(0), at(1))
+    };
+    judge(&mut progress, done, Never);
+    assert_eq!(progress.over.map(|over| over.phase), Some(Phase::Completed), "not run twice");
 }
 
 #[test]
