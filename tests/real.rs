@@ -13,5 +13,7 @@ mod containers;
 mod crashes;
 #[path = "real/directory.rs"]
 mod directory;
+#[path = "real/engine_gone.rs"]
+mod engine_gone;
 #[path = "real/main_job.rs"]
 mod main_job;

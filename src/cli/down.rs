@@ -44,7 +44,9 @@ impl Args {
             data_dir,
             engine: self.engine.choice(),
         };
-        let taken = down(&options, context.world.clone()).await.map_err(|error| failed(&error))?;
+        let taken = down(&options, context.world.clone())
+            .await
+            .map_err(|error| failed(&error))?;
         context.output.line(&shown(taken))?;
         Ok(Exit::Done)
     }
@@ -52,17 +54,24 @@ impl Args {
 
 fn confirmed(context: &Context, question: &str) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
-        return Err(CliError::usage("this asks before it removes anything, and there is nobody to ask")
-            .with_hint("--yes says yes beforehand"));
+        return Err(
+            CliError::usage("this asks before it removes anything, and there is nobody to ask")
+                .with_hint("--yes says yes beforehand"),
+        );
     }
     context.output.talk(question);
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(CliError::io("read the answer"))?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(CliError::io("read the answer"))?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn shown(taken: TakenDown) -> String {
-    let ended = taken.process.map_or(String::new(), |pid| format!("ended cube (pid {pid}); "));
+    let ended = taken
+        .process
+        .map_or(String::new(), |pid| format!("ended cube (pid {pid}); "));
     let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     format!(
         "{ended}removed {} and {}; objects and data stay, and the next cube up brings it all back",

@@ -124,7 +124,9 @@ fn set_up_server_tracing(verbose: u8, json: bool) {
         1 => "warn,cube=debug",
         _ => "trace",
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false);
     let registry = tracing_subscriber::registry().with(EnvFilter::new(level));
     if json {
         registry.with(lines.json()).init();

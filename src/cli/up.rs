@@ -123,7 +123,9 @@ impl Args {
             engine,
             format,
         };
-        daemon::run(options, context.world.clone()).await.map_err(|error| failed(&error))?;
+        daemon::run(options, context.world.clone())
+            .await
+            .map_err(|error| failed(&error))?;
         Ok(Exit::Done)
     }
 }
@@ -182,7 +184,11 @@ fn taint(text: &str) -> Result<Taint, String> {
         "NoSchedule" => TaintEffect::NoSchedule,
         "PreferNoSchedule" => TaintEffect::PreferNoSchedule,
         "NoExecute" => TaintEffect::NoExecute,
-        other => return Err(format!("`{other}` is no effect: NoSchedule, PreferNoSchedule, NoExecute")),
+        other => {
+            return Err(format!(
+                "`{other}` is no effect: NoSchedule, PreferNoSchedule, NoExecute"
+            ));
+        }
     };
     let (key, value) = name.split_once('=').unwrap_or((name, ""));
     if key.is_empty() {

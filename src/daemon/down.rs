@@ -119,10 +119,13 @@ pub async fn down(options: &Down, world: World) -> Result<TakenDown, DownError> 
             let engine = engine.clone();
             async move {
                 let container = stopped?;
-                engine.remove(&container.id, true).await.map_err(|source| DownError::Engine {
-                    what: format!("container {}: remove", container.name),
-                    source,
-                })
+                engine
+                    .remove(&container.id, true)
+                    .await
+                    .map_err(|source| DownError::Engine {
+                        what: format!("container {}: remove", container.name),
+                        source,
+                    })
             }
         })
         .buffer_unordered(REMOVALS)

@@ -16,23 +16,23 @@ mod logs;
 mod narrator;
 mod scene;
 mod socket;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cube_api::node::Taint;
+use cube_api::condition::{READY, is_true};
+use cube_api::kinds::Kind;
+use cube_api::node::{Node, Taint};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, EngineInfo};
-use crate::registry::{ApiError, Recorder, Registry};
+use crate::registry::{ApiError, Recorder, Registry, WatchEvent, WatchOptions};
 use crate::store::{self, OpenError, Store};
-use crate::world::World;
 use crate::worker::{self, Ground, Identity, subnets::Range};
+use crate::world::World;
 use crate::{controllers, scheduler, server, source};
 
 pub use data_dir::{DataDir, DataDirError, store_file};
@@ -45,6 +45,8 @@ pub use socket::SocketError;
 const ENDING: Duration = Duration::from_secs(5);
 /// How long the engine is waited for before it is told that it does not answer.
 const ENGINE_ANSWER: Duration = Duration::from_secs(2);
+/// How long the worker's first word of its node is waited for; an engine that is away must not hold up the rest.
+const NODE_TOLD: Duration = Duration::from_millis(500);
 /// How often it is looked whether the store can be written: a look at memory.
 const HEALTH: Duration = Duration::from_secs(2);
 
@@ -115,7 +117,9 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
             ..store::Options::default()
         },
     )?;
-    let registry = Registry::open(store.clone(), world.clone()).await.map_err(DaemonError::Registry)?;
+    let registry = Registry::open(store.clone(), world.clone())
+        .await
+        .map_err(DaemonError::Registry)?;
     let engine = options.engine.connect(&world)?;
     let shown = options.directory.as_ref().map(|directory| shown_directory(directory));
     let narrator = Narrator::new(registry.clone(), options.format, shown.as_deref().unwrap_or_default());
@@ -142,14 +146,27 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
     parts.run("the recorder", writing);
     narrator.say(&header(&options, answer(&*engine).await.as_ref()));
     parts.run("the narrator", narrator.clone().watch(shutdown.clone()));
-    parts.run("the watch over the store", watch_store(store.clone(), narrator.clone(), shutdown.clone()));
+    parts.run(
+        "the watch over the store",
+        watch_store(store.clone(), narrator.clone(), shutdown.clone()),
+    );
     parts.run(
         "the controllers",
-        controllers::run(registry.clone(), world.clone(), recorder.of("controllers"), shutdown.clone()),
+        controllers::run(
+            registry.clone(),
+            world.clone(),
+            recorder.of("controllers"),
+            shutdown.clone(),
+        ),
     );
     parts.run(
         "the scheduler",
-        scheduler::run(registry.clone(), world.clone(), recorder.of("scheduler"), shutdown.clone()),
+        scheduler::run(
+            registry.clone(),
+            world.clone(),
+            recorder.of("scheduler"),
+            shutdown.clone(),
+        ),
     );
     let link = worker::local::LocalLink::new(registry.clone(), &options.node_name, recorder.of("worker"));
     let worker_options = worker::Options {
@@ -170,13 +187,18 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
         "the worker",
         worker::run(worker_options, engine, Arc::new(link), world.clone(), shutdown.clone()),
     );
+    // What the directory says is then placed at once, and nobody reads that there is no node.
+    await_node(&registry, &options.node_name).await;
     if let Some(directory) = options.directory {
         let options = source::Options {
             name: source::name_of(&directory),
             directory,
         };
         let tell = Arc::new(narrator.clone());
-        parts.run("the source", source::run(options, registry, world, tell, shutdown.clone()));
+        parts.run(
+            "the source",
+            source::run(options, registry, world, tell, shutdown.clone()),
+        );
     }
 
     let ended = tokio::select! {
@@ -229,14 +251,12 @@ async fn asked_to_end() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            biased;
-            interrupt = tokio::signal::ctrl_c() => return interrupt,
-            _ = terminate.recv() => return Ok(()),
-            // A terminal that is closed ends it as Ctrl-C does.
-            _ = hang_up.recv() => return Ok(()),
-        }
+    tokio::select! {
+        biased;
+        interrupt = tokio::signal::ctrl_c() => interrupt,
+        _ = terminate.recv() => Ok(()),
+        // A terminal that is closed ends it as Ctrl-C does.
+        _ = hang_up.recv() => Ok(()),
     }
 }
 
@@ -252,12 +272,34 @@ async fn watch_store(store: Store, narrator: Narrator, shutdown: CancellationTok
         let error = store.health().error;
         if error != told {
             match &error {
-                Some(error) => narrator.worry("store", &format!("{error}; containers run on, changes are taken again when it can be written")),
+                Some(error) => narrator.worry(
+                    "store",
+                    &format!("{error}; containers run on, changes are taken again when it can be written"),
+                ),
                 None => narrator.say("store               can be written again"),
             }
             told = error;
         }
     }
+}
+
+/// Waits a moment until the worker has told of its node.
+async fn await_node(registry: &Registry, name: &str) {
+    let ready = async {
+        let Ok(mut nodes) = registry.watch(Kind::Node, WatchOptions::default()) else {
+            return;
+        };
+        while let Ok(events) = nodes.next().await {
+            let is_ready = |event: &WatchEvent| {
+                let object = event.object();
+                object.name() == name && is_true(&object.typed::<Node>().status.conditions, READY)
+            };
+            if events.iter().any(is_ready) {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(NODE_TOLD, ready).await;
 }
 
 async fn answer(engine: &dyn Engine) -> Option<EngineInfo> {

@@ -46,7 +46,8 @@ struct Shared {
 impl Narrator {
     /// A narrator of the registry's Tasks and Deployments; `directory` is what people call the source.
     pub fn new(registry: Registry, format: Format, directory: &str) -> Self {
-        let terminal = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let terminal =
+            std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self(Arc::new(Shared {
             scene: Mutex::new(Scene::new(directory)),
             format,
@@ -82,7 +83,9 @@ impl Narrator {
         while !shutdown.is_cancelled() {
             let kinds = [Kind::Task, Kind::Deployment];
             let watches = kinds.map(|kind| self.0.registry.watch(kind, WatchOptions::default()));
-            let [Ok(mut tasks), Ok(mut deployments)] = watches else { return };
+            let [Ok(mut tasks), Ok(mut deployments)] = watches else {
+                return;
+            };
             self.with(|scene| {
                 scene.begin_again();
                 Vec::new()
@@ -154,9 +157,15 @@ impl Tell for Narrator {
                 .iter()
                 .map(|diagnostic| Line::block(Tone::Warning, diagnostic.render(look), diagnostic.to_string()))
                 .collect();
-            let errors = if diagnostics.len() == 1 { "1 error" } else { &format!("{} errors", diagnostics.len()) };
+            let errors = if diagnostics.len() == 1 {
+                "1 error"
+            } else {
+                &format!("{} errors", diagnostics.len())
+            };
             let file = file.display();
-            lines.push(Line::plain(&format!("{errors} in {file}: its objects stay as they last were")));
+            lines.push(Line::plain(&format!(
+                "{errors} in {file}: its objects stay as they last were"
+            )));
             return self.write(lines);
         }
         self.with(|scene| scene.fact(fact));

@@ -109,7 +109,6 @@ impl Line {
 #[derive(Clone, Debug)]
 struct Actor {
     settled: bool,
-    running: bool,
     /// When it began to be not as wished.
     since: Instant,
     deleting: bool,
@@ -131,6 +130,8 @@ pub struct Scene {
     /// Objects that files say, in number.
     objects: BTreeSet<String>,
     first: bool,
+    /// What the directory says and nobody has told yet what became of; none before it was read.
+    untold: Option<usize>,
 }
 
 impl Scene {
@@ -148,6 +149,7 @@ impl Scene {
             open: true,
             objects: BTreeSet::new(),
             first: true,
+            untold: directory.is_empty().then_some(0),
         }
     }
 
@@ -167,6 +169,7 @@ impl Scene {
     pub fn fact(&mut self, fact: Fact) -> Vec<Line> {
         let line = match fact {
             Fact::Found { files, objects } => {
+                self.untold = Some(objects);
                 let text = format!(
                     "watching {}: {}, {}",
                     self.directory,
@@ -179,6 +182,7 @@ impl Scene {
                 let subject = subject(&object);
                 self.objects.insert(subject.clone());
                 self.open = true;
+                self.untold = self.untold.map(|n| n.saturating_sub(1));
                 match became {
                     Became::Created => {
                         self.created = true;
@@ -192,14 +196,23 @@ impl Scene {
                 }
             }
             Fact::Refused { object, file, why } => {
-                Line::about(subject(&object), "Refused", format!("refused ({}): {why}", file.display())).warning()
+                self.untold = self.untold.map(|n| n.saturating_sub(1));
+                Line::about(
+                    subject(&object),
+                    "Refused",
+                    format!("refused ({}): {why}", file.display()),
+                )
+                .warning()
             }
             // Shown with its diagnostics by the narrator.
             Fact::Invalid { .. } => return Vec::new(),
             Fact::Mended { file } => Line::plain(&format!("{} is good again", file.display())),
             Fact::Twice { object, files } => {
                 let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-                let why = format!("is in {}: it stays as it was; take it out of one", files.join(" and in "));
+                let why = format!(
+                    "is in {}: it stays as it was; take it out of one",
+                    files.join(" and in ")
+                );
                 Line::about(subject(&object), "Twice", why).warning()
             }
             Fact::DirectoryGone { why } => {
@@ -214,14 +227,21 @@ impl Scene {
             Fact::Removed { object } => {
                 self.objects.remove(&subject(&object));
                 if !matches!(object.kind, Kind::Task | Kind::Deployment) {
-                    return self.flushed(Line::about(subject(&object), "Removed", format!("gone from {}; removed", self.directory)));
+                    return self.flushed(Line::about(
+                        subject(&object),
+                        "Removed",
+                        format!("gone from {}; removed", self.directory),
+                    ));
                 }
                 self.leaving.insert(subject(&object));
                 return self.flushed_none();
             }
             Fact::SetRight { object, deleted } => {
                 let text = if deleted {
-                    format!("was deleted by someone else; it is in {}, so it is back", self.directory)
+                    format!(
+                        "was deleted by someone else; it is in {}, so it is back",
+                        self.directory
+                    )
                 } else {
                     format!("was changed by someone else; set right as {} says", self.directory)
                 };
@@ -257,7 +277,9 @@ impl Scene {
         if silent || (owned && !worry && !matches!(told.reason.as_str(), "Pulling" | "Pulled")) {
             return Vec::new();
         }
-        let Some(kind) = Kind::from_kind(&about.kind) else { return Vec::new() };
+        let Some(kind) = Kind::from_kind(&about.kind) else {
+            return Vec::new();
+        };
         let id = ObjectId {
             kind,
             namespace: about.namespace.clone(),
@@ -281,8 +303,12 @@ impl Scene {
         }
         let before = self.actors.get(&uid).cloned();
         let settled = is_settled(object);
-        let running = object.try_typed::<Task>().is_some_and(|task| task.status.phase == Phase::Running);
-        let same = before.as_ref().is_some_and(|before| before.settled == settled && before.deleting == object.is_deleting());
+        let running = object
+            .try_typed::<Task>()
+            .is_some_and(|task| task.status.phase == Phase::Running);
+        let same = before
+            .as_ref()
+            .is_some_and(|before| before.settled == settled && before.deleting == object.is_deleting());
         let since = match &before {
             Some(before) if same || settled => before.since,
             _ => now,
@@ -311,7 +337,6 @@ impl Scene {
         }
         let actor = Actor {
             settled,
-            running,
             since,
             deleting: object.is_deleting(),
         };
@@ -342,7 +367,7 @@ impl Scene {
     /// Nothing was heard for a moment: what was held back is said, and whether all is as desired.
     pub fn pause(&mut self) -> Vec<Line> {
         let mut lines = self.flushed_none();
-        if !self.open || !self.unsettled.is_empty() {
+        if !self.open || !self.unsettled.is_empty() || self.untold != Some(0) {
             return lines;
         }
         self.open = false;
@@ -412,3 +437,6 @@ fn counted(n: usize, what: &str) -> String {
         n => format!("{n} {what}s"),
     }
 }
+
+#[cfg(test)]
+mod tests;

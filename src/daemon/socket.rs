@@ -101,6 +101,9 @@ mod tests {
         let file = directory.path().join("file");
         fs::write(&file, "mine").unwrap();
         assert!(matches!(listen(&file, None), Err(SocketError::NotASocket(_))));
-        assert!(matches!(listen(&path, Some("no such group")), Err(SocketError::NoSuchGroup(_))));
+        assert!(matches!(
+            listen(&path, Some("no such group")),
+            Err(SocketError::NoSuchGroup(_))
+        ));
     }
 }

@@ -76,13 +76,35 @@ fn await_another_of(cube: &Cube, task: &str, old: &str) {
 #[test]
 fn containers_of_strangers_are_never_touched() {
     let (mut cube, container) = one();
-    let labels = docker(None, &["inspect", "--format", "{{index .Config.Labels \"cube.cluster\"}}", &container]);
+    let labels = docker(
+        None,
+        &[
+            "inspect",
+            "--format",
+            "{{index .Config.Labels \"cube.cluster\"}}",
+            &container,
+        ],
+    );
     let uid = "0192aaaa-bbbb-7ccc-8ddd-eeeeffff0009";
     let stranger = docker(
         None,
         &[
-            "run", "--detach", "--init", "--label", &format!("cube.cluster={labels}"), "--label", &format!("cube.uid={uid}"),
-            "--label", "cube.task=x", "--label", "cube.namespace=default", "--label", "stranger=yes", "busybox", "sleep", "1000",
+            "run",
+            "--detach",
+            "--init",
+            "--label",
+            &format!("cube.cluster={labels}"),
+            "--label",
+            &format!("cube.uid={uid}"),
+            "--label",
+            "cube.task=x",
+            "--label",
+            "cube.namespace=default",
+            "--label",
+            "stranger=yes",
+            "busybox",
+            "sleep",
+            "1000",
         ],
     );
     // Its name is what the next container of a Task would have.

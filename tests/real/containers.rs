@@ -10,8 +10,14 @@ fn task(name: &str, spec: &str) -> String {
 #[test]
 fn what_runs_once_ends_as_its_exit_code_says_and_keeps_its_log() {
     let cube = Cube::up();
-    cube.write("good.yaml", &task("good", "restartPolicy: Never, command: [echo, done]"));
-    cube.write("bad.yaml", &task("bad", "restartPolicy: Never, command: [sh, -c, 'echo oh no; exit 3']"));
+    cube.write(
+        "good.yaml",
+        &task("good", "restartPolicy: Never, command: [echo, done]"),
+    );
+    cube.write(
+        "bad.yaml",
+        &task("bad", "restartPolicy: Never, command: [sh, -c, 'echo oh no; exit 3']"),
+    );
     let good = cube.await_status("good", "that it is over", |status| status["phase"] == "Completed");
     assert_eq!((&good["exitCode"], &good["reason"]), (&0.into(), &"Completed".into()));
     let bad = cube.await_status("bad", "that it is over", |status| status["phase"] == "Failed");
@@ -30,7 +36,10 @@ fn a_command_that_does_not_exist_backs_off_and_says_so() {
         status["reason"] == "BackOff" && status["restarts"].as_u64() >= Some(2)
     });
     assert_eq!(status["lastTermination"]["exitCode"], 127);
-    assert!(status["message"].as_str().unwrap().contains("no-such-program"), "{status}");
+    assert!(
+        status["message"].as_str().unwrap().contains("no-such-program"),
+        "{status}"
+    );
     let described = cube.ok(&["describe", "task", "t"]);
     assert!(described.contains("BackOff"), "{described}");
 }
@@ -47,7 +56,13 @@ fn an_image_that_does_not_exist_is_told_and_holds_up_no_other() {
     let status = cube.await_status("t", "that it cannot be pulled", |status| {
         status["reason"] == "ImagePullBackOff"
     });
-    assert!(status["message"].as_str().unwrap().contains("127.0.0.1:9/no/such:image"), "{status}");
+    assert!(
+        status["message"]
+            .as_str()
+            .unwrap()
+            .contains("127.0.0.1:9/no/such:image"),
+        "{status}"
+    );
 }
 
 #[test]
@@ -57,7 +72,9 @@ fn a_registry_that_hangs_holds_up_no_other_and_a_deletion_goes_through() {
     let cube = Cube::up();
     cube.write(
         "t.yaml",
-        &format!("apiVersion: cube/v1\nkind: Task\nmetadata: {{ name: t }}\nspec: {{ image: '127.0.0.1:{port}/a:b' }}\n"),
+        &format!(
+            "apiVersion: cube/v1\nkind: Task\nmetadata: {{ name: t }}\nspec: {{ image: '127.0.0.1:{port}/a:b' }}\n"
+        ),
     );
     cube.await_status("t", "that it is being pulled", |status| status["reason"] == "Pulling");
     cube.write("u.yaml", &task("u", "init: true, command: [sleep, '1000']"));
@@ -71,10 +88,15 @@ fn a_port_in_use_by_a_stranger_is_waited_for() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = stranger.local_addr().unwrap().port();
     let cube = Cube::up();
-    let ports = format!("init: true, command: [sleep, '1000'], ports: [{{ containerPort: 80, hostPort: {port}, hostIP: 127.0.0.1 }}]");
+    let ports = format!(
+        "init: true, command: [sleep, '1000'], ports: [{{ containerPort: 80, hostPort: {port}, hostIP: 127.0.0.1 }}]"
+    );
     cube.write("t.yaml", &task("t", &ports));
     let status = cube.await_status("t", "that the port is in use", |status| status["reason"] == "PortInUse");
-    assert!(status["message"].as_str().unwrap().contains(&port.to_string()), "{status}");
+    assert!(
+        status["message"].as_str().unwrap().contains(&port.to_string()),
+        "{status}"
+    );
     drop(stranger);
     let status = cube.await_running("t");
     assert_eq!(status["ports"][0]["hostPort"], port);
@@ -85,14 +107,30 @@ fn a_port_in_use_by_a_stranger_is_waited_for() {
 fn memory_that_the_machine_has_not_is_explained_and_given_up_for_less() {
     let cube = Cube::up();
     let needs = |memory: &str| {
-        task("t", &format!("init: true, command: [sleep, '1000'], resources: {{ requests: {{ memory: {memory} }} }}"))
+        task(
+            "t",
+            &format!("init: true, command: [sleep, '1000'], resources: {{ requests: {{ memory: {memory} }} }}"),
+        )
     };
     cube.write("t.yaml", &needs("900Ti"));
-    let status = cube.await_status("t", "that it fits nowhere", |status| status["reason"] == "Unschedulable");
+    let status = cube.await_status("t", "that it fits nowhere", |status| {
+        status["reason"] == "Unschedulable"
+    });
     assert_eq!(status["phase"].as_str().unwrap_or("Pending"), "Pending");
     let message = status["message"].as_str().unwrap();
-    assert!(message.starts_with("0/1 nodes can run this: ") && message.contains("memory"), "{message}");
-    let waited = cube.cube(&["apply", "--take-over", "--wait", "--timeout", "30s", "-f", cube.manifests().to_str().unwrap()]);
+    assert!(
+        message.starts_with("0/1 node can run this: ") && message.contains("memory"),
+        "{message}"
+    );
+    let waited = cube.cube(&[
+        "apply",
+        "--take-over",
+        "--wait",
+        "--timeout",
+        "30s",
+        "-f",
+        cube.manifests().to_str().unwrap(),
+    ]);
     assert_eq!(waited.status.code(), Some(3));
     cube.write("t.yaml", &needs("1Mi"));
     cube.await_running("t");
@@ -114,7 +152,10 @@ fn a_program_that_ignores_the_signal_is_killed_when_its_grace_is_over() {
     let cube = Cube::up();
     cube.write(
         "t.yaml",
-        &task("t", "terminationGracePeriodSeconds: 2, command: [sh, -c, 'trap \"\" TERM; while true; do sleep 0.1; done']"),
+        &task(
+            "t",
+            "terminationGracePeriodSeconds: 2, command: [sh, -c, 'trap \"\" TERM; while true; do sleep 0.1; done']",
+        ),
     );
     cube.await_running("t");
     let began = std::time::Instant::now();

@@ -31,7 +31,13 @@ fn killed_at_any_moment_it_ends_where_it_would_have() {
 fn a_second_process_is_refused_with_the_first_ones_pid() {
     let cube = Cube::up();
     let data = cube.path("data");
-    let second = cube.cube(&["up", "--data-dir", data.to_str().unwrap(), "--socket", cube.path("s").to_str().unwrap()]);
+    let second = cube.cube(&[
+        "up",
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--socket",
+        cube.path("s").to_str().unwrap(),
+    ]);
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains(&format!("pid {}", cube.pid())), "{said}");

@@ -96,7 +96,11 @@ impl Cube {
         let began = Instant::now();
         while !self.cube(&["get", "namespaces"]).status.success() {
             assert!(self.is_up(), "cube up has ended:\n{}", self.lines().join("\n"));
-            assert!(began.elapsed() < LIMIT, "cube up does not answer:\n{}", self.lines().join("\n"));
+            assert!(
+                began.elapsed() < LIMIT,
+                "cube up does not answer:\n{}",
+                self.lines().join("\n")
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -107,7 +111,12 @@ impl Cube {
         let manifests = self.manifests();
         let mut arguments = vec!["up", manifests.to_str().unwrap()];
         let node = self.node();
-        arguments.extend(["--data-dir", data.to_str().unwrap(), "--socket", socket.to_str().unwrap()]);
+        arguments.extend([
+            "--data-dir",
+            data.to_str().unwrap(),
+            "--socket",
+            socket.to_str().unwrap(),
+        ]);
         arguments.extend(["--node-name", &node]);
         arguments.extend(self.options.iter().map(String::as_str));
         let mut child = self
@@ -117,8 +126,10 @@ impl Cube {
             .spawn()
             .unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let streams: [Box<dyn std::io::Read + Send>; 2] =
-            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        let streams: [Box<dyn std::io::Read + Send>; 2] = [
+            Box::new(child.stdout.take().unwrap()),
+            Box::new(child.stderr.take().unwrap()),
+        ];
         for stream in streams {
             let lines = lines.clone();
             std::thread::spawn(move || {
@@ -238,7 +249,11 @@ impl Cube {
             if began.elapsed() > LIMIT {
                 let mut said = String::new();
                 let _ = writeln!(said, "{}", self.lines().join("\n"));
-                let _ = writeln!(said, "{}", shown(&self.cube(&["get", "tasks,deployments", "-A", "-o", "wide"])));
+                let _ = writeln!(
+                    said,
+                    "{}",
+                    shown(&self.cube(&["get", "tasks,deployments", "-A", "-o", "wide"]))
+                );
                 let _ = writeln!(said, "{}", shown(&self.cube(&["events", "-A"])));
                 panic!("waited in vain for: {what}\n{said}");
             }

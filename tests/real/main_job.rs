@@ -10,8 +10,12 @@ fn a_file_becomes_a_container_and_its_deletion_removes_it() {
     assert_eq!(status["containerID"], container);
     assert_eq!(status["node"], cube.node());
     assert!(status["startedAt"].is_string());
-    let ready = &status["conditions"][0];
-    assert_eq!((&ready["type"], &ready["status"]), (&"Ready".into(), &"True".into()));
+    let conditions = status["conditions"].as_array().unwrap();
+    let ready = conditions
+        .iter()
+        .find(|condition| condition["type"] == "Ready")
+        .unwrap();
+    assert_eq!(ready["status"], "True");
     cube.await_line("all as desired");
 
     // Saved again as it is, it is left alone.
@@ -21,7 +25,9 @@ fn a_file_becomes_a_container_and_its_deletion_removes_it() {
     assert_eq!(cube.container("hello"), container);
 
     cube.remove("hello.yaml");
-    cube.await_true("hello is gone", || cube.containers(&["label=cube.task=hello"]).is_empty());
+    cube.await_true("hello is gone", || {
+        cube.containers(&["label=cube.task=hello"]).is_empty()
+    });
     cube.await_true("its object is gone", || cube.object("task", "hello").is_null());
     cube.await_line("gone from");
     assert_eq!(cube.networks().len(), 1);
@@ -47,7 +53,11 @@ fn the_next_start_adopts_and_down_brings_nothing_but_containers_down() {
     assert_eq!(before.len(), 3);
 
     assert_eq!(cube.interrupt(), Some(0));
-    assert!(cube.lines().last().unwrap().contains("3 containers run on"), "{:?}", cube.lines());
+    assert!(
+        cube.lines().last().unwrap().contains("3 containers run on"),
+        "{:?}",
+        cube.lines()
+    );
     assert_eq!(started(&cube), before);
 
     cube.start();
@@ -76,7 +86,12 @@ fn started(cube: &Cube) -> Vec<String> {
     let mut started: Vec<String> = cube
         .containers(&[])
         .iter()
-        .map(|id| format!("{id} {}", cube.docker(&["inspect", "--format", "{{.State.StartedAt}}", id])))
+        .map(|id| {
+            format!(
+                "{id} {}",
+                cube.docker(&["inspect", "--format", "{{.State.StartedAt}}", id])
+            )
+        })
         .collect();
     started.sort();
     started
@@ -97,13 +112,17 @@ fn a_changed_task_gets_a_new_container_and_what_does_not_form_it_touches_none() 
     cube.await_true("the spec has changed", || {
         cube.object("task", "t")["spec"]["restartPolicy"] == "OnFailure"
     });
-    cube.await_status("t", "that the change was seen", |status| status["observedGeneration"] == 2);
+    cube.await_status("t", "that the change was seen", |status| {
+        status["observedGeneration"] == 2
+    });
     assert_eq!(cube.container("t"), first);
     cube.write("t.yaml", &task("OnFailure", "2000"));
     let second = cube.await_status("t", "that another container runs", |status| {
         status["phase"] == "Running" && status["containerID"] != first.as_str()
     });
-    cube.await_true("the old one is gone", || cube.containers(&["label=cube.task=t"]).len() == 1);
+    cube.await_true("the old one is gone", || {
+        cube.containers(&["label=cube.task=t"]).len() == 1
+    });
     assert_eq!(second["restarts"].as_u64().unwrap_or(0), 0);
 }
 
@@ -112,12 +131,17 @@ fn tasks_of_a_namespace_find_one_another_and_ports_are_published() {
     let cube = Cube::up();
     cube.write(
         "net.yaml",
-        "apiVersion: cube/v1\nkind: Task\nmetadata: { name: server }\nspec:\n  image: busybox\n  init: true\n  command: [sh, -c, 'mkdir /w; echo hello >/w/index.html; exec httpd -f -p 80 -h /w']\n  ports: [{ containerPort: 80, hostPort: 0, hostIP: 127.0.0.1 }]\n---\napiVersion: cube/v1\nkind: Deployment\nmetadata: { name: many }\nspec:\n  replicas: 1\n  template: { spec: { image: busybox, init: true, command: [sleep, '1000'] } }\n---\napiVersion: cube/v1\nkind: Task\nmetadata: { name: client }\nspec:\n  image: busybox\n  restartPolicy: OnFailure\n  command: [sh, -c, 'wget -q -O - http://server/ && ping -c 1 many']\n",
+        "apiVersion: cube/v1\nkind: Task\nmetadata: { name: server }\nspec:\n  image: busybox\n  init: true\n  command: [sh, -c, 'mkdir /w; echo hello >/w/index.html; exec httpd -f -p 80 -h /w']\n  ports: [{ containerPort: 80, hostPort: 0, hostIP: 127.0.0.1 }]\n---\napiVersion: cube/v1\nkind: Deployment\nmetadata: { name: many }\nspec:\n  replicas: 1\n  template: { spec: { image: busybox, init: true, command: [sleep, '1000'] } }\n---\napiVersion: cube/v1\nkind: Task\nmetadata: { name: client }\nspec:\n  image: busybox\n  restartPolicy: OnFailure\n  command: [sh, -c, 'wget -q -O - http://server/ && nslookup many']\n",
     );
-    cube.await_status("client", "that it has found both", |status| status["phase"] == "Completed");
+    cube.await_status("client", "that it has found both", |status| {
+        status["phase"] == "Completed"
+    });
     let status = cube.await_running("server");
     let port = &status["ports"][0];
-    assert_eq!((&port["containerPort"], &port["hostIP"]), (&80.into(), &"127.0.0.1".into()));
+    assert_eq!(
+        (&port["containerPort"], &port["hostIP"]),
+        (&80.into(), &"127.0.0.1".into())
+    );
     let address = format!("http://127.0.0.1:{}/", port["hostPort"]);
     let mut stream = std::net::TcpStream::connect(address.trim_start_matches("http://").trim_end_matches('/')).unwrap();
     use std::io::{Read as _, Write as _};
@@ -155,13 +179,29 @@ fn data_outlives_its_task_and_an_empty_directory_does_not() {
         ),
     );
     cube.await_running("v");
-    let scratch = || docker(None, &["volume", "ls", "--quiet", "--filter", "label=cube.scratch=true"]);
+    let scratch = || {
+        docker(
+            None,
+            &["volume", "ls", "--quiet", "--filter", "label=cube.scratch=true"],
+        )
+    };
     let uid = cube.object("task", "v")["metadata"]["uid"].as_str().unwrap()[28..].to_owned();
     assert!(scratch().contains(&uid));
     cube.remove("v.yaml");
     cube.await_true("the Task is gone", || cube.object("task", "v").is_null());
     assert!(!scratch().contains(&uid));
-    let kept = docker(None, &["run", "--rm", "--volume", &format!("{volume}:/d"), "busybox", "cat", "/d/f"]);
+    let kept = docker(
+        None,
+        &[
+            "run",
+            "--rm",
+            "--volume",
+            &format!("{volume}:/d"),
+            "busybox",
+            "cat",
+            "/d/f",
+        ],
+    );
     assert_eq!(kept, "kept");
     docker(None, &["volume", "rm", &volume]);
 }

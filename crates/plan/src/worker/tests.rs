@@ -242,7 +242,11 @@ fn restart_policies() {
         ..end(Some(0), at(1))
     };
     judge(&mut progress, done, Never);
-    assert_eq!(progress.over.map(|over| over.phase), Some(Phase::Completed), "not run twice");
+    assert_eq!(
+        progress.over.map(|over| over.phase),
+        Some(Phase::Completed),
+        "not run twice"
+    );
 }
 
 #[test]
