@@ -67,6 +67,21 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { Ok(total) }
 }
 
+/// Bytes: `512 MiB`, `23.4 GiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut amount = bytes as f64;
+    let mut unit = "B";
+    for larger in UNITS {
+        if amount < 1024.0 {
+            break;
+        }
+        (amount, unit) = (amount / 1024.0, larger);
+    }
+    let text = format!("{amount:.1}");
+    format!("{} {unit}", text.strip_suffix(".0").unwrap_or(&text))
+}
+
 /// `1 object`, `3 objects`.
 pub fn count(number: usize, what: &str) -> String {
     match number {
@@ -127,6 +142,14 @@ mod tests {
             (-5, "0s"),
         ] {
             assert_eq!(age(now, Timestamp::from_second(1_000_000 - seconds).unwrap()), text);
+        }
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (64 << 20, "64 MiB"),
+            (25_125_558_681, "23.4 GiB"),
+        ] {
+            assert_eq!(size(bytes), text);
         }
         assert_eq!(took(Duration::from_millis(320)), "0.3 s");
         assert_eq!(took(Duration::from_secs(125)), "2 min 5 s");
