@@ -5,6 +5,7 @@ pub mod client;
 pub mod engine;
 pub mod manifest;
 pub mod registry;
+pub mod server;
 pub mod source;
 pub mod store;
 pub mod worker;

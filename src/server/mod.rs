@@ -1,0 +1,137 @@
+//! HTTP over the registry, in Kubernetes' dialect, so that kubectl and its kin work unchanged; beside it a few verbs of
+//! Cube's own.
+//!
+//! Owns paths, forms, bounds and codes. It never decides what a write means (the registry does), and keeps nothing beside
+//! the registry's state. Read [`router`] first: the map of all paths.
+//!
+//! ```text
+//! socket ─► connections ─► router ─► target (path), params (query), accept (form), body (bounded)
+//!                                         └─► get, list, write, watch ─► registry
+//!                                                                          └─► render: JSON, Table, metadata alone
+//! ```
+//!
+//! Guarantees: a body is bounded before it is read, a request by time; a watch is told everything in order or that its
+//! place is lost. Assumption: who reaches the socket may do everything (the socket's mode says who).
+mod accept;
+mod access;
+mod answer;
+mod apply;
+mod backup;
+mod body;
+mod connections;
+mod discovery;
+mod health;
+mod logs;
+mod metrics;
+mod objects;
+mod openapi;
+mod params;
+mod render;
+pub mod table;
+mod target;
+mod watch;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::{
+    Router, middleware,
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+    serve::Listener,
+};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use self::{answer::Refusal, metrics::Metrics};
+use crate::registry::Registry;
+
+pub use logs::Logs;
+
+/// Watches at once, for all clients. Each costs some 20 KB and a connection.
+const WATCHES: usize = 10_000;
+/// Backups at once; each holds a thread.
+const BACKUPS: usize = 2;
+
+/// What is served.
+#[derive(Clone)]
+pub struct ServerState {
+    /// The objects.
+    pub registry: Registry,
+    /// Where the output of Tasks comes from.
+    pub logs: Arc<dyn Logs>,
+    /// What the process says of itself at `/apis/cube/v1/info`: a JSON object.
+    pub info: Value,
+}
+
+/// What every request shares.
+struct Server {
+    registry: Registry,
+    logs: Arc<dyn Logs>,
+    info: Value,
+    metrics: Metrics,
+    watches: Arc<Semaphore>,
+    backups: Arc<Semaphore>,
+    ending: CancellationToken,
+}
+
+/// Serves on a listener (a Unix socket; loopback for who wants it) until `shutdown`: then watches end first, open
+/// requests get a few seconds, and it returns.
+pub async fn serve<L: Listener>(listener: L, state: ServerState, shutdown: CancellationToken) {
+    let router = router(state, shutdown.clone());
+    connections::serve(listener, router, shutdown).await;
+}
+
+/// Everything that is served, by path. Streams end with `ending`.
+pub fn router(state: ServerState, ending: CancellationToken) -> Router {
+    let server = Arc::new(Server {
+        registry: state.registry,
+        logs: state.logs,
+        info: state.info,
+        metrics: Metrics::new(),
+        watches: Arc::new(Semaphore::new(WATCHES)),
+        backups: Arc::new(Semaphore::new(BACKUPS)),
+        ending,
+    });
+    let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    Router::new()
+        // What Kubernetes' clients ask first.
+        .route("/version", get(health::version))
+        .route("/api", get(discovery::core_versions))
+        .route("/api/v1", get(discovery::core_resources))
+        .route("/apis", get(discovery::groups))
+        .route("/apis/cube", get(discovery::group))
+        .route("/apis/cube/v1", get(discovery::resources))
+        .route("/openapi/v2", get(openapi::v2))
+        .route("/openapi/v3", get(openapi::index))
+        .route("/openapi/v3/apis/cube/v1", get(openapi::v3))
+        .route(review, post(access::review))
+        // Cube's own verbs.
+        .route("/apis/cube/v1/apply", post(apply::apply))
+        .route("/apis/cube/v1/backup", get(backup::backup))
+        .route("/apis/cube/v1/info", get(health::info))
+        // Objects.
+        .route("/apis/cube/v1/{*path}", any(objects::cube))
+        .route("/api/v1/{*path}", any(objects::core))
+        // Probes and figures.
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/healthz", get(health::ready))
+        .route("/metrics", get(metrics::metrics))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_verb)
+        .layer(middleware::from_fn_with_state(server.clone(), metrics::observe))
+        .with_state(server)
+}
+
+async fn no_such_path() -> Response {
+    Refusal::no_such_path().into_response()
+}
+
+async fn no_such_verb() -> Response {
+    Refusal::no_such_verb().into_response()
+}
