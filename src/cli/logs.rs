@@ -130,7 +130,7 @@ struct Tail {
     query: LogQuery,
     body: Option<Body>,
     /// The container whose output was read to its end.
-    read: Option<String>,
+    read: Option<Option<String>>,
     told_to_wait: bool,
 }
 
@@ -173,7 +173,7 @@ impl Tail {
                 return Ok(None);
             };
             match self.client.log(&self.id.namespace, &self.id.name, &self.query).await {
-                Ok(body) => (self.body, self.read) = (Some(body), container),
+                Ok(body) => (self.body, self.read) = (Some(body), Some(container)),
                 Err(error)
                     if error.is_not_found()
                         || error.is_passing()
@@ -211,10 +211,12 @@ impl Tail {
             };
             let task: Task = self.client.decode(value)?;
             let container = task.status.container_id;
-            if container.is_some() && container != self.read {
+            let over = task.status.phase.is_over();
+            // Of a Task that is over, the last lines are kept though its container may be gone.
+            if self.read.as_ref() != Some(&container) && (container.is_some() || (over && self.read.is_none())) {
                 return Ok(Some(container));
             }
-            if task.status.phase.is_over() {
+            if over {
                 return Ok(None);
             }
             if self.read.is_none() && !std::mem::replace(&mut self.told_to_wait, true) {

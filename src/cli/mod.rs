@@ -6,10 +6,12 @@
 //! To add a verb: a file with an `Args` struct and `async fn run(self, context: &Context) -> Result<Exit, CliError>`, and a
 //! line in [`Verb`] and in `run` below. Data goes to `context.output`'s `line`, `json`, `table`; talk to `note`, `warn`, `talk`.
 mod apply;
+mod approve;
 mod backup;
 mod completion;
 mod context;
 mod delete;
+mod describe;
 mod down;
 mod error;
 mod events;
@@ -19,6 +21,7 @@ mod manifests;
 mod names;
 mod output;
 mod places;
+mod proxy;
 mod restart;
 mod restore;
 mod schema;
@@ -51,12 +54,15 @@ enum Verb {
     Down(down::Args),
     Apply(apply::Args),
     Get(get::Args),
+    Describe(describe::Args),
     Delete(delete::Args),
     Logs(logs::Args),
     Events(events::Args),
     Restart(restart::Args),
+    Approve(approve::Args),
     Validate(validate::Args),
     Schema(schema::Args),
+    Proxy(proxy::Args),
     Backup(backup::Args),
     Restore(restore::Args),
     Completion(completion::Args),
@@ -75,12 +81,15 @@ impl Verb {
             Self::Down(args) => args.run(context).await,
             Self::Apply(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,
+            Self::Describe(args) => args.run(context).await,
             Self::Delete(args) => args.run(context).await,
             Self::Logs(args) => args.run(context).await,
             Self::Events(args) => args.run(context).await,
             Self::Restart(args) => args.run(context).await,
+            Self::Approve(args) => args.run(context).await,
             Self::Validate(args) => args.run(context).await,
             Self::Schema(args) => args.run(context).await,
+            Self::Proxy(args) => args.run(context).await,
             Self::Backup(args) => args.run(context).await,
             Self::Restore(args) => args.run(context).await,
             Self::Completion(args) => args.run(context).await,

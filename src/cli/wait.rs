@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use cube_api::{
-    condition,
+    condition::{self, Truth},
     deployment::Deployment,
     kinds::Kind,
     meta::REVISION_LABEL,
@@ -27,7 +27,9 @@ use crate::{
 
 /// So many crashes in a row are no accident.
 const CRASHES: u64 = 3;
-/// The reason of a Task that nothing under way will make room for.
+/// The condition of a Task that says whether a node has it.
+const SCHEDULED: &str = "Scheduled";
+/// Its reason when no node has room and nothing under way will make some.
 const UNSCHEDULABLE: &str = "Unschedulable";
 
 /// What has come of an object.
@@ -68,7 +70,7 @@ pub fn judge_task(task: &Task, before: u64) -> Verdict {
     match status.phase {
         Phase::Failed => failed(status.last_termination.as_ref(), status.exit_code, 1),
         _ if crashes >= CRASHES => failed(status.last_termination.as_ref(), None, crashes),
-        Phase::Pending if status.reason == UNSCHEDULABLE => Verdict::Unplaced(match &status.message[..] {
+        Phase::Pending if fits_nowhere(task) => Verdict::Unplaced(match &status.message[..] {
             "" => "no node has room for it".to_owned(),
             message => message.to_owned(),
         }),
@@ -80,6 +82,14 @@ pub fn judge_task(task: &Task, before: u64) -> Verdict {
         }
         _ => Verdict::UnderWay(why),
     }
+}
+
+/// Whether it is plain that no node will have it, as things are and as they are about to be.
+fn fits_nowhere(task: &Task) -> bool {
+    let status = &task.status;
+    status.observed_generation == task.metadata.generation
+        && condition::find(&status.conditions, SCHEDULED)
+            .is_some_and(|scheduled| scheduled.status == Truth::False && scheduled.reason == UNSCHEDULABLE)
 }
 
 /// Whether the container that runs is the one that is wished for.
@@ -362,7 +372,7 @@ fn timed_out(context: &Context, awaited: &[Awaited], verdicts: &[Verdict], limit
 
 #[cfg(test)]
 mod tests {
-    use cube_api::{condition::Condition, condition::Truth};
+    use cube_api::condition::Condition;
 
     use super::*;
 
@@ -384,6 +394,18 @@ mod tests {
             ..Condition::default()
         };
         task.status.conditions.push(condition);
+    }
+
+    fn fits_nowhere_by(task: &mut Task, reason: &str) {
+        task.status.reason = "Unschedulable".to_owned();
+        task.status.message = "8 GiB wanted".to_owned();
+        let scheduled = Condition {
+            kind: "Scheduled".to_owned(),
+            status: Truth::False,
+            reason: reason.to_owned(),
+            ..Condition::default()
+        };
+        task.status.conditions.push(scheduled);
     }
 
     fn ended(code: i64, log: &[&str]) -> Option<Termination> {
@@ -446,18 +468,17 @@ mod tests {
             ),
             (
                 |task| {
-                    task.status.reason = "Unschedulable".to_owned();
-                    task.status.message = "8 GiB wanted".to_owned();
+                    fits_nowhere_by(task, "Unschedulable");
                 },
                 0,
                 "unplaced: 8 GiB wanted",
             ),
             (
                 |task| {
-                    task.status.reason = "WaitsForRoom".to_owned();
+                    fits_nowhere_by(task, "WaitingForRoom");
                 },
                 0,
-                "under way: WaitsForRoom",
+                "under way: Unschedulable: 8 GiB wanted",
             ),
             (
                 |task| {
@@ -532,10 +553,10 @@ mod tests {
             told(judge_deployment(&deployment, &[&up, &of("5", crashed)])),
             "failed: revision 5 failed: web-1-a exited with code 1, 4 times; its last lines: [\"emerg\"]"
         );
-        let unplaced = of("5", |task| task.status.reason = "Unschedulable".to_owned());
+        let unplaced = of("5", |task| fits_nowhere_by(task, "Unschedulable"));
         assert_eq!(
             told(judge_deployment(&deployment, &[&up, &unplaced])),
-            "unplaced: web-1-a: no node has room for it"
+            "unplaced: web-1-a: 8 GiB wanted"
         );
         let status = &mut deployment.status;
         (status.replicas, status.updated_replicas, status.ready_replicas) = (3, 2, 2);

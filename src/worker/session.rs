@@ -32,6 +32,9 @@ use crate::world::World;
 const RELIST: Duration = Duration::from_secs(60);
 /// The first wait before an engine that does not answer is asked again; it doubles.
 const RECONNECT: Duration = Duration::from_millis(100);
+/// An engine that is being stopped takes so long at most from its first container to its own end (Docker's own bound is
+/// 15 s).
+const ENGINE_STOPS: SignedDuration = SignedDuration::from_secs(20);
 /// The last one: how late at most an engine that is back is noticed.
 const RECONNECT_MOST: Duration = Duration::from_secs(2);
 
@@ -236,6 +239,9 @@ impl Session {
         if actor.engine_up {
             self.last_contact = Some(now);
         }
+        if actor.engine_up {
+            actor.take_back_ends(now);
+        }
         actor.engine_up = false;
         self.events = None;
         self.connect(actor, self.retry);
@@ -410,17 +416,8 @@ impl Actor {
             None => {
                 let progress = Progress::resume(&task);
                 let reported = Some(task.status.clone());
-                self.slots.insert(
-                    uid.clone(),
-                    Slot {
-                        task,
-                        assigned: true,
-                        progress,
-                        busy: None,
-                        reported,
-                        told_gone: false,
-                    },
-                );
+                self.slots
+                    .insert(uid.clone(), Slot::new(task, true, progress, reported));
             }
         }
         self.dirty.insert(uid);
@@ -486,6 +483,22 @@ impl Actor {
     fn forget_containers(&mut self) {
         for slot in self.slots.values_mut() {
             slot.progress.alive = None;
+        }
+    }
+
+    /// The engine has gone: what ended shortly before was most likely stopped with it. It is judged anew when the engine
+    /// is back and shows what became of it.
+    fn take_back_ends(&mut self, now: Timestamp) {
+        for slot in self.slots.values_mut() {
+            let Some(before) = slot.before_end.take() else { continue };
+            if now.duration_since(before.at) > ENGINE_STOPS {
+                continue;
+            }
+            slot.progress = before.progress;
+            if self.view.get(&before.id).is_none() {
+                // Cleared by this worker in the meantime, not by anyone else.
+                slot.progress.alive = None;
+            }
         }
     }
 

@@ -64,6 +64,18 @@ impl Table {
         self.headings.clear();
     }
 
+    /// The same, two spaces in.
+    #[must_use]
+    pub fn indented(mut self) -> Self {
+        if let Some(first) = self.headings.first_mut() {
+            first.insert_str(0, "  ");
+        }
+        for first in self.rows.iter_mut().filter_map(|row| row.first_mut()) {
+            first.text.insert_str(0, "  ");
+        }
+        self
+    }
+
     fn measure(&mut self) {
         let mut widths = std::mem::take(&mut self.widths);
         let mut wider = |at: usize, width: usize| {

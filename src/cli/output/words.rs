@@ -3,24 +3,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// How long ago, short: `12s`, `3m`, `5h`, `2d4h`.
+use crate::server;
+
+/// How long ago, as the server's tables say it: `12s`, `3m`, `5h`, `2d4h`.
 pub fn age(now: Timestamp, at: Timestamp) -> String {
-    let seconds = now.as_second().saturating_sub(at.as_second()).max(0).unsigned_abs();
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    // A second unit while the first is small: `2d4h` says more than `2d`, `20d4h` no more than `20d`.
-    let two = |many: u64, unit: char, rest: u64, smaller: char| match rest {
-        0 => format!("{many}{unit}"),
-        rest => format!("{many}{unit}{rest}{smaller}"),
-    };
-    match () {
-        () if seconds < 120 => format!("{seconds}s"),
-        () if minutes < 10 => two(minutes, 'm', seconds % 60, 's'),
-        () if hours < 2 => format!("{minutes}m"),
-        () if hours < 8 => two(hours, 'h', minutes % 60, 'm'),
-        () if days < 2 => format!("{hours}h"),
-        () if days < 8 => two(days, 'd', hours % 24, 'h'),
-        () => format!("{days}d"),
-    }
+    server::table::age(Some(at), now)
 }
 
 /// How long something took: `0.3 s`, `12 s`, `2 min 5 s`.
@@ -65,6 +52,21 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         rest = after;
     }
     if text.is_empty() { Err(wrong()) } else { Ok(total) }
+}
+
+/// Bytes: `512 MiB`, `23.4 GiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut amount = bytes as f64;
+    let mut unit = "B";
+    for larger in UNITS {
+        if amount < 1024.0 {
+            break;
+        }
+        (amount, unit) = (amount / 1024.0, larger);
+    }
+    let text = format!("{amount:.1}");
+    format!("{} {unit}", text.strip_suffix(".0").unwrap_or(&text))
 }
 
 /// `1 object`, `3 objects`.
@@ -114,19 +116,13 @@ mod tests {
         for text in ["", "s", "1x", "-1s", "1s2", "99999999999999999999d"] {
             assert!(duration(text).is_err(), "{text}");
         }
-        let now = Timestamp::from_second(1_000_000).unwrap();
-        for (seconds, text) in [
-            (0, "0s"),
-            (119, "119s"),
-            (180, "3m"),
-            (200, "3m20s"),
-            (3600, "60m"),
-            (7500, "2h5m"),
-            (100_000, "27h"),
-            (187_200, "2d4h"),
-            (-5, "0s"),
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (64 << 20, "64 MiB"),
+            (25_125_558_681, "23.4 GiB"),
         ] {
-            assert_eq!(age(now, Timestamp::from_second(1_000_000 - seconds).unwrap()), text);
+            assert_eq!(size(bytes), text);
         }
         assert_eq!(took(Duration::from_millis(320)), "0.3 s");
         assert_eq!(took(Duration::from_secs(125)), "2 min 5 s");
