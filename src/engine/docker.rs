@@ -274,7 +274,8 @@ impl DockerEngine {
             .map_err(fault::of)
         {
             Err(EngineError::Refused { status: 404, .. }) => Ok(()),
-            // It runs, or someone else removes it already.
+            // By force a running one is no obstacle: someone else removes it already.
+            Err(EngineError::Refused { status: 409, .. }) if force => Ok(()),
             Err(EngineError::Refused { status: 409, .. }) => match self.state(id).await? {
                 None | Some(State::Removing) => Ok(()),
                 Some(_) => Err(EngineError::InUse {

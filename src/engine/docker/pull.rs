@@ -53,6 +53,9 @@ pub(super) async fn pull(
             None => message,
         },
     };
+    if parsed.name.is_empty() {
+        return Err(failed(true, "invalid reference format".to_owned()));
+    }
     let silent = |_| failed(false, format!("nothing was heard of it for {stall:?}"));
     let mut headers = HeaderMap::new();
     if let Some(credentials) = &found.header
