@@ -91,6 +91,15 @@ pub async fn a_log_is_followed_to_the_end(bench: Bench) {
     let second = within(log.next()).await.expect("a chunk").expect("a chunk");
     assert_eq!(&second.bytes[..], b"two\n");
     assert!(within(log.next()).await.is_none(), "it ends with the container");
+
+    let id = bench.run(&bench.sleeper("silent")).await;
+    let options = LogOptions {
+        follow: true,
+        ..LogOptions::default()
+    };
+    let mut log = within(bench.engine.logs(&id, options)).await.expect("a log");
+    bench.engine.signal(&id, "KILL").await.expect("signalled");
+    assert!(within(log.next()).await.is_none(), "also where nothing was written");
 }
 
 /// The next action that tells of `id`.
@@ -191,6 +200,7 @@ pub async fn the_log_of_a_terminal_has_no_frames(bench: Bench) {
         // A terminal's output may begin with what looks like a frame's type.
         cmd: Some(crate::bench::words(&["printf", r"\001\002plain\n"])),
         labels: Some(bench.labels().into_iter().collect()),
+        network_disabled: Some(true),
         ..Default::default()
     };
     let options = bollard::query_parameters::CreateContainerOptionsBuilder::new()
