@@ -80,6 +80,12 @@ impl DockerEngine {
         let set = || std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
         let host = host.map(str::to_owned).or_else(set);
         let wire = Wire::new(host.as_deref().unwrap_or(DEFAULT_HOST))?;
+        if !wire.local && std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty()) {
+            return Err(EngineError::InvalidSpec {
+                field: "engine address".to_owned(),
+                message: "TLS (DOCKER_TLS_VERIFY) is not spoken; use a Unix socket, or a tunnel to one".to_owned(),
+            });
+        }
         Ok(Self {
             docker: wire.bollard()?,
             wire,
@@ -218,7 +224,9 @@ impl DockerEngine {
         match (seen::inspected(found)?.state, code) {
             (State::Paused | State::Running, _) => Ok(()),
             (State::Removing, _) => Err(EngineError::NotFound { what }),
-            (_, Some(code @ (126 | 127))) if !fault::is_about_a_mount(&message) => {
+            // The code can also be that of an earlier run, but then the refusal has another status.
+            (_, Some(code @ (126 | 127))) if status == 400 && !fault::is_about_a_mount(&message) => {
+                let message = fault::of_command(&message);
                 Err(EngineError::InvalidCommand { code, message })
             }
             _ => Err(error),
@@ -274,7 +282,8 @@ impl DockerEngine {
             .map_err(fault::of)
         {
             Err(EngineError::Refused { status: 404, .. }) => Ok(()),
-            // It runs, or someone else removes it already.
+            // By force a running one is no obstacle: someone else removes it already.
+            Err(EngineError::Refused { status: 409, .. }) if force => Ok(()),
             Err(EngineError::Refused { status: 409, .. }) => match self.state(id).await? {
                 None | Some(State::Removing) => Ok(()),
                 Some(_) => Err(EngineError::InUse {

@@ -134,6 +134,11 @@ impl SimEngine {
         self.machine().end(id, 137, true);
     }
 
+    /// Someone freezes a running container.
+    pub fn pause(&self, id: &str) {
+        self.machine().pause(id);
+    }
+
     /// The engine stops answering, and its event streams end. Its containers go on.
     pub fn go_away(&self) {
         let mut machine = self.machine();

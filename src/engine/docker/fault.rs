@@ -1,10 +1,20 @@
 //! What an engine's refusals mean.
 //!
 //! By HTTP status wherever that says enough, by its words only where it does not: the functions that read words are all here.
+use std::error::Error as _;
+
 use bollard::errors::Error;
+use hyper_util::client::legacy;
 use serde::Deserialize;
 
 use crate::engine::EngineError;
+
+/// What went wrong with a call that got no answer.
+pub(super) fn unreachable(error: &legacy::Error) -> EngineError {
+    // Its own words only say at which step; the cause says it all.
+    let message = error.source().map_or_else(|| error.to_string(), chain);
+    EngineError::Unreachable { message }
+}
 
 /// What went wrong with a call. A refusal stays [`EngineError::Refused`]; its verb knows what that means.
 pub(super) fn of(error: Error) -> EngineError {
@@ -14,8 +24,8 @@ pub(super) fn of(error: Error) -> EngineError {
             status: status_code,
             message,
         },
-        Error::HyperLegacyError { .. }
-        | Error::HyperResponseError { .. }
+        Error::HyperLegacyError { err } => unreachable(&err),
+        Error::HyperResponseError { .. }
         | Error::IOError { .. }
         | Error::RequestTimeoutError
         | Error::SocketNotFoundError(_) => EngineError::Unreachable { message },
@@ -99,6 +109,15 @@ pub(super) fn port_in_use(message: &str) -> Option<Option<u16>> {
     Some(digits.and_then(|digits| digits.parse().ok()))
 }
 
+/// What a runtime says of a command that cannot be run, without the layers that it came through.
+pub(super) fn of_command(message: &str) -> String {
+    let mut words = message.strip_suffix(": unknown").unwrap_or(message);
+    for layer in ["unable to start container process: ", "error during container init: "] {
+        words = words.rsplit_once(layer).map_or(words, |(_, words)| words);
+    }
+    words.to_owned()
+}
+
 /// Whether a start that ended with 126 or 127 did so for a mount, not for the command.
 pub(super) fn is_about_a_mount(message: &str) -> bool {
     ["error mounting", "mount source path", "mount a directory onto a file"]
@@ -164,5 +183,21 @@ mod tests {
             assert_eq!(port_in_use(message), Some(port), "{message}");
         }
         assert_eq!(port_in_use("no such file"), None);
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_run_is_told_shortly() {
+        let words = r#"exec: "nope": executable file not found in $PATH"#;
+        for message in [
+            format!(
+                "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: {words}: unknown"
+            ),
+            format!(
+                "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: {words}"
+            ),
+            words.to_owned(),
+        ] {
+            assert_eq!(of_command(&message), words);
+        }
     }
 }

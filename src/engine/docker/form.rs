@@ -14,6 +14,8 @@ use crate::engine::{ContainerSpec, EngineError, Mount, MountSource, Network, Res
 const CPU_PERIOD_MICROS: i64 = 100_000;
 /// The least CPU time a period that engines take.
 const LEAST_QUOTA_MICROS: i64 = 1_000;
+/// The least memory that engines reserve.
+const LEAST_RESERVATION: u64 = 6 << 20;
 /// The bounds that the kernel sets to shares.
 const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
 /// Ends a fork bomb before it takes the machine with it; far above what servers with a thread a request need.
@@ -73,10 +75,11 @@ pub(super) fn body(spec: &ContainerSpec, resolved: Vec<Resolved>) -> Result<Cont
 
 fn host_config(spec: &ContainerSpec) -> HostConfig {
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    // The engine refuses more than the limit, and it would mean nothing.
+    // The engine refuses more than the limit, and so little that it would mean nothing.
     let reserved = spec
         .memory_request
-        .map(|request| request.min(spec.memory_limit.unwrap_or(u64::MAX)));
+        .map(|request| request.min(spec.memory_limit.unwrap_or(u64::MAX)))
+        .filter(|request| *request >= LEAST_RESERVATION);
     HostConfig {
         network_mode: Some(match &spec.network {
             Network::Named { name, .. } => name.clone(),

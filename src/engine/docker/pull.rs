@@ -24,7 +24,24 @@ struct Told {
     status: String,
     #[serde(rename = "progressDetail")]
     progress: Option<Detail>,
+    /// What engines said up to API 1.52.
     error: Option<String>,
+    #[serde(rename = "errorDetail")]
+    error_detail: Option<Failure>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Failure {
+    message: String,
+}
+
+impl Told {
+    /// Why the pull has failed.
+    fn failure(&self) -> Option<String> {
+        let detail = self.error_detail.as_ref().map(|detail| &detail.message);
+        detail.or(self.error.as_ref()).cloned()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -53,6 +70,9 @@ pub(super) async fn pull(
             None => message,
         },
     };
+    if parsed.name.is_empty() {
+        return Err(failed(true, "invalid reference format".to_owned()));
+    }
     let silent = |_| failed(false, format!("nothing was heard of it for {stall:?}"));
     let mut headers = HeaderMap::new();
     if let Some(credentials) = &found.header
@@ -77,7 +97,7 @@ pub(super) async fn pull(
         let told: Told = serde_json::from_slice(&line).map_err(|error| EngineError::BadAnswer {
             message: format!("a pull's progress: {error}"),
         })?;
-        if let Some(message) = told.error {
+        if let Some(message) = told.failure() {
             return Err(failed(fault::is_permanent_refusal(&message), message));
         }
         if layers.hear(told) {
@@ -129,6 +149,20 @@ impl Layers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_are_seen_in_the_streams_of_old_and_new_engines() {
+        for line in [
+            r#"{"errorDetail":{"message":"gone"},"error":"gone"}"#,
+            r#"{"errorDetail":{"code":404,"message":"gone"}}"#,
+            r#"{"error":"gone"}"#,
+        ] {
+            let told: Told = serde_json::from_str(line).expect("a line");
+            assert_eq!(told.failure().as_deref(), Some("gone"), "{line}");
+        }
+        let told: Told = serde_json::from_str(r#"{"status":"Pulling"}"#).expect("a line");
+        assert_eq!(told.failure(), None);
+    }
 
     #[test]
     fn progress_is_the_sum_over_layers() {

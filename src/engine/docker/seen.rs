@@ -58,7 +58,7 @@ fn state_of(state: ContainerState) -> State {
     }
 }
 
-/// What a list says of a container; `None` for one that only an inspection tells enough of.
+/// What a list says of a container; only its id for one that an inspection is needed for.
 pub(super) fn listed(answer: ContainerSummary) -> Result<std::result::Result<Container, String>> {
     let id = some(answer.id, "a container's id")?;
     let state = match answer.state.unwrap_or(Listed::EMPTY) {
@@ -68,7 +68,9 @@ pub(super) fn listed(answer: ContainerSummary) -> Result<std::result::Result<Con
     };
     // A link gives a container further names, each beneath another container's.
     let own = |name: &&String| name.trim_start_matches('/').find('/').is_none();
-    let name = answer.names.iter().flatten().find(own).cloned();
+    let Some(name) = answer.names.iter().flatten().find(own).cloned() else {
+        return Ok(Err(id));
+    };
     let ports = answer.ports.unwrap_or_default().into_iter();
     let mut ports: Vec<PublishedPort> = ports
         .filter_map(|port| {
@@ -84,7 +86,7 @@ pub(super) fn listed(answer: ContainerSummary) -> Result<std::result::Result<Con
     let networks = answer.network_settings.and_then(|settings| settings.networks);
     Ok(Ok(Container {
         id,
-        name: some(name, "a container's name")?.trim_start_matches('/').to_owned(),
+        name: name.trim_start_matches('/').to_owned(),
         image: answer.image.unwrap_or_default(),
         image_id: answer.image_id.unwrap_or_default(),
         labels: sorted(answer.labels),

@@ -107,7 +107,7 @@ impl Wire {
             .body(body_full(body))
             .map_err(|error| fault::of(Error::from(error)))?;
         *request.headers_mut() = headers;
-        let answer = (self.send)(request).await.map_err(|error| fault::of(error.into()))?;
+        let answer = (self.send)(request).await.map_err(|error| fault::unreachable(&error))?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);

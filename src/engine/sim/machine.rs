@@ -366,6 +366,16 @@ impl Machine {
         Ok(())
     }
 
+    /// Freezes a running container; what its program had still to do is lost.
+    pub(super) fn pause(&mut self, id: &str) {
+        let Ok(container) = self.get(id) else { return };
+        if container.seen.state == State::Running {
+            container.seen.state = State::Paused;
+            let seen = container.seen.clone();
+            self.tell(&seen, Action::Pause);
+        }
+    }
+
     pub(super) fn unpause(&mut self, id: &str) -> Result<()> {
         let container = self.get(id)?;
         if container.seen.state == State::Paused {
