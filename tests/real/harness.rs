@@ -314,6 +314,9 @@ impl Drop for Cube {
             let _ = process.child.kill();
             let _ = process.child.wait();
         }
+        if self.engine.is_some() && std::thread::panicking() {
+            return;
+        }
         if !self.options.iter().any(|option| option == "sim") && self.path("data").join("cube.redb").exists() {
             for id in self.containers(&[]) {
                 self.docker(&["rm", "--force", "--volumes", &id]);
