@@ -172,8 +172,10 @@ pub async fn containers_find_one_another_by_name(bench: Bench) {
         let ask = bench.script(&format!("ask{number}"), &format!("nslookup {name}"));
         let id = bench.run(&bench.member(ask, &network, &[])).await;
         let ended = bench.ended(&id).await;
-        let log = bench.log(&id, LogOptions::default()).await;
-        assert_eq!(ended, code, "{name}: {log:?}");
+        let (out, error) = bench.log(&id, LogOptions::default()).await;
+        // Some say the address, and end with 1 for want of one of IPv6.
+        let found = ended == 0 || out.contains(&address[0]);
+        assert_eq!(found, code == 0, "{name}: {ended} {out}{error}");
     }
 }
 

@@ -157,7 +157,7 @@ impl Machine {
             });
         }
         for mount in &spec.mounts {
-            if let MountSource::Volume(volume) = &mount.source {
+            if let MountSource::Volume(volume) | MountSource::Scratch(volume) = &mount.source {
                 self.volumes.entry(volume.clone()).or_default();
             }
         }
@@ -482,10 +482,9 @@ impl Machine {
             return Err(EngineError::NotOurs { what });
         }
         let mounts = self.containers.values().flat_map(|container| &container.spec.mounts);
-        if mounts
-            .into_iter()
-            .any(|mount| matches!(&mount.source, MountSource::Volume(used) if used == name))
-        {
+        if mounts.into_iter().any(
+            |mount| matches!(&mount.source, MountSource::Volume(used) | MountSource::Scratch(used) if used == name),
+        ) {
             return Err(EngineError::InUse { what });
         }
         self.volumes.remove(name);
