@@ -97,7 +97,6 @@ on! { docker_alone, on_docker:
     }
     networks {
         a_port_in_use_by_a_stranger
-        a_subnet_around_anothers_overlaps
     }
     mounts {
         mounts_hold_what_they_should
