@@ -361,6 +361,8 @@ async fn applies(stage: &Stage) {
         .input("apply -n nowhere -f -", WEB, 1, &["namespaces \"nowhere\" not found"])
         .await;
     if stage.since(27) {
+        let warning = ["Warning: unknown field \"spec.imgae\"", "configured"];
+        stage.input("apply --validate=warn -f -", &typo, 0, &warning).await;
         stage
             .input("apply --server-side -f -", WEB, 1, &["application/merge-patch+json"])
             .await;
@@ -599,20 +601,20 @@ async fn deletes(stage: &Stage) {
     stage
         .ok("delete task made --wait=false", &["task.cube \"made\" deleted"])
         .await;
-    // The Task has a node: it goes when its worker says that nothing is left of it.
+    // The Task has a node: it goes when its worker, seeing that it is to go, says that nothing is left of it.
     let waiting = stage.input("delete -f -", WEB, 0, &["task.cube \"web\" deleted"]);
     let releasing = async {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        let uid = stage
-            .registry
-            .get(Kind::Task, "default", "web")
-            .unwrap()
-            .uid()
-            .to_owned();
+        let task = loop {
+            let task = stage.registry.get(Kind::Task, "default", "web").unwrap();
+            if task.is_deleting() {
+                break task;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
         let report = TaskReport {
             namespace: "default".to_owned(),
             name: "web".to_owned(),
-            uid,
+            uid: task.uid().to_owned(),
             gone: true,
             ..TaskReport::default()
         };
