@@ -106,6 +106,7 @@ type Place = (usize, Key);
 
 struct Finished {
     place: Place,
+    about: Option<ObjectReference>,
     failed: Option<ApiError>,
     tell: Vec<Tell>,
     again: Option<Duration>,
@@ -174,6 +175,7 @@ impl Runner {
                 if outcome.transactions.is_empty() {
                     let finished = Finished {
                         place,
+                        about: None,
                         failed: None,
                         tell: outcome.tell,
                         again: outcome.again,
@@ -186,7 +188,9 @@ impl Runner {
                         self.hands.as_slice(),
                     );
                 } else {
-                    self.under_way.push(carry_out(self.registry.clone(), place, outcome));
+                    let about = view.get(&place.1).map(|object| object.reference());
+                    let registry = self.registry.clone();
+                    self.under_way.push(carry_out(registry, place, about, outcome));
                 }
             }
         }
@@ -275,12 +279,18 @@ impl Runner {
 }
 
 /// Writes what a look came to.
-fn carry_out(registry: Registry, place: Place, outcome: Outcome) -> BoxFuture<'static, Finished> {
+fn carry_out(
+    registry: Registry,
+    place: Place,
+    about: Option<ObjectReference>,
+    outcome: Outcome,
+) -> BoxFuture<'static, Finished> {
     Box::pin(async move {
         let written = outcome.transactions.into_iter().map(|writes| registry.transact(writes));
         let failed = join_all(written).await.into_iter().find_map(Result::err);
         Finished {
             place,
+            about,
             failed,
             tell: outcome.tell,
             again: outcome.again,
@@ -292,6 +302,7 @@ fn carry_out(registry: Registry, place: Place, outcome: Outcome) -> BoxFuture<'s
 fn finish(queue: &mut Queue<Place>, recorder: &Recorder, world: &World, finished: Finished, hands: &[Box<dyn Hand>]) {
     let Finished {
         place,
+        about,
         failed,
         tell,
         again,
@@ -304,7 +315,16 @@ fn finish(queue: &mut Queue<Place>, recorder: &Recorder, world: &World, finished
             StatusReason::Conflict | StatusReason::NotFound | StatusReason::AlreadyExists => {
                 tracing::trace!(hand, %key, %error, "looking again");
             }
-            _ => tracing::warn!(hand, %key, %error, "a decision could not be written; it is tried again"),
+            StatusReason::ServiceUnavailable => {
+                tracing::warn!(hand, %key, %error, "a decision could not be written; it is tried again");
+            }
+            // Refused for what it is: people have to know.
+            _ => {
+                tracing::warn!(hand, %key, %error, "a decision was refused; it is tried again");
+                if let Some(about) = about {
+                    recorder.event(about, EventType::Warning, "Refused", refusal(&error));
+                }
+            }
         }
         queue.failed(place, now, world.random());
         return;
@@ -321,6 +341,15 @@ fn finish(queue: &mut Queue<Place>, recorder: &Recorder, world: &World, finished
     queue.done(&place);
     if let Some(wait) = again {
         queue.add_after(place, now, wait);
+    }
+}
+
+/// A refusal without the name that was meant, which is another one at each try.
+fn refusal(error: &ApiError) -> String {
+    let causes: Vec<String> = error.causes.iter().map(ToString::to_string).collect();
+    match (error.kind, causes.is_empty()) {
+        (Some(kind), false) => format!("{}: {}", kind.info().singular, causes.join(", ")),
+        _ => error.to_string(),
     }
 }
 

@@ -7,7 +7,7 @@ use cube_api::{
     node::Node,
     task::{Phase, Task},
 };
-use cube_plan::scheduler::{Demand, Explanation, Index, Queue, UNSCHEDULABLE, unschedulable};
+use cube_plan::scheduler::{Demand, Explanation, Index, Queue, is_told, unschedulable};
 use futures_util::{
     future::{BoxFuture, join_all},
     stream::{FuturesUnordered, StreamExt},
@@ -156,7 +156,7 @@ impl Actor {
     fn say(&self, object: &Object, why: &Explanation) -> Option<Write> {
         let task: &Task = object.typed();
         let status = unschedulable(task, why, self.world.now());
-        if task.status.reason != UNSCHEDULABLE {
+        if !is_told(task) {
             let message = why.message.clone();
             let about = object.reference();
             self.recorder
@@ -303,8 +303,7 @@ impl Actor {
         let freed = self.index.set_task(&key, task, assumed);
         if assumed.is_none() && is_waiting(task) {
             self.queue.set(&key, task);
-            let status = &task.status;
-            if status.reason == UNSCHEDULABLE && status.observed_generation != task.metadata.generation {
+            if is_told(task) && task.status.observed_generation != task.metadata.generation {
                 // What was said of it was said of an older wish.
                 self.told.remove(&Demand::of(task));
                 self.retell_soon();
