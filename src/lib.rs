@@ -2,9 +2,12 @@
 //! observed comes back as status; read the modules in this order.
 pub mod cli;
 pub mod client;
+pub mod controllers;
+pub mod daemon;
 pub mod engine;
 pub mod manifest;
 pub mod registry;
+pub mod scheduler;
 pub mod server;
 pub mod source;
 pub mod store;

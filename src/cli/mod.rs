@@ -12,6 +12,7 @@ mod completion;
 mod context;
 mod delete;
 mod describe;
+mod down;
 mod error;
 mod events;
 mod get;
@@ -24,6 +25,7 @@ mod proxy;
 mod restart;
 mod restore;
 mod schema;
+mod up;
 mod validate;
 mod version;
 mod wait;
@@ -48,6 +50,8 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
+    Up(up::Args),
+    Down(down::Args),
     Apply(apply::Args),
     Get(get::Args),
     Describe(describe::Args),
@@ -68,11 +72,13 @@ enum Verb {
 impl Verb {
     /// Whether the verb is the server itself, or works like one: on all cores, with a log of its own.
     fn is_server(&self) -> bool {
-        false
+        matches!(self, Self::Up(_))
     }
 
     async fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self {
+            Self::Up(args) => args.run(context).await,
+            Self::Down(args) => args.run(context).await,
             Self::Apply(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,
             Self::Describe(args) => args.run(context).await,
@@ -118,6 +124,24 @@ pub fn main() -> ExitCode {
         error.exit()
     });
     exit.into()
+}
+
+/// What happens inside a server, on standard error: what somebody should look at, and more where it is asked for.
+fn set_up_server_tracing(verbose: u8, json: bool) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "warn,cube=debug",
+        _ => "trace",
+    };
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    let registry = tracing_subscriber::registry().with(EnvFilter::new(level));
+    if json {
+        registry.with(lines.json()).init();
+    } else {
+        registry.with(lines).init();
+    }
 }
 
 /// What happens inside, on standard error; nothing unless asked for.

@@ -7,10 +7,10 @@
 //! Flow: worker → [`Engine`] → `docker` (bollard, a real engine) | [`sim`] (in memory, for simulation and tests).
 //! Both are held to the same contract by `tests/engine`.
 
+pub mod docker;
 mod error;
 mod reference;
 pub mod sim;
-#[allow(dead_code, reason = "the docker engine resolves sub paths")]
 mod subpath;
 mod types;
 
@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
+pub use docker::DockerEngine;
 pub use error::{EngineError, Result};
 pub use types::{
     Action, Container, ContainerSpec, EngineEvent, EngineInfo, ImageInfo, LogChunk, LogOptions, Mount, MountSource,
@@ -55,7 +56,7 @@ pub trait Engine: Send + Sync + 'static {
     /// One filtered call, and one inspection each for those that neither run nor wait to be started: of a
     /// [`State::Created`] or [`State::Running`] container `pid`, `started_at` and `finished_at` are `None` and `created_at`
     /// has whole seconds ([`inspect`](Engine::inspect) has them all); everything else is filled in. One that goes while the
-    /// list is made may be missing.
+    /// list is made may be missing. Where the reference means another image by now, `image` may be the image's id.
     async fn list(&self, cluster: &str) -> Result<Vec<Container>>;
 
     /// One container, by id or name, with every field that the engine knows; `None` when there is none.

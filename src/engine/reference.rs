@@ -45,12 +45,17 @@ impl<'a> Reference<'a> {
 
     /// The same text for every way to write the same image.
     pub(super) fn canonical(&self) -> String {
+        let joint = if self.tag.contains(':') { '@' } else { ':' };
+        format!("{}{joint}{}", self.repository(), self.tag)
+    }
+
+    /// The same name, without tag and digest, for every way to write the same repository.
+    pub(super) fn repository(&self) -> &'a str {
         let mut name = self.name;
         for prefix in ["index.docker.io/", "docker.io/", "library/"] {
             name = name.strip_prefix(prefix).unwrap_or(name);
         }
-        let joint = if self.tag.contains(':') { '@' } else { ':' };
-        format!("{name}{joint}{}", self.tag)
+        name
     }
 }
 

@@ -134,6 +134,11 @@ impl SimEngine {
         self.machine().end(id, 137, true);
     }
 
+    /// Someone freezes a running container.
+    pub fn pause(&self, id: &str) {
+        self.machine().pause(id);
+    }
+
     /// The engine stops answering, and its event streams end. Its containers go on.
     pub fn go_away(&self) {
         let mut machine = self.machine();
@@ -256,6 +261,7 @@ impl Engine for SimEngine {
         self.call(Verb::Info, |machine| {
             Ok(EngineInfo {
                 kind: "sim".to_owned(),
+                id: machine.id.clone(),
                 version: "1".to_owned(),
                 api_version: "1".to_owned(),
                 cpus: machine.config.cpus,

@@ -249,6 +249,8 @@ pub enum Action {
 pub struct EngineInfo {
     /// The kind of engine: `docker`, `podman`, `sim`.
     pub kind: String,
+    /// Tells this engine and its data from any other: where it changes, containers have not ended but are elsewhere.
+    pub id: String,
     /// The engine's version.
     pub version: String,
     /// The newest version of its API.

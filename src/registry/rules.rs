@@ -319,10 +319,10 @@ fn keep_server_owned(meta: &mut Map<String, Value>, current: &Value) {
 fn immutable(before: &Object, current: &Value, value: &Value) -> Result<(), ApiError> {
     let (kind, name) = (before.kind(), before.name());
     let mut errors = Vec::new();
-    if kind == Kind::Revision && current["spec"] != value["spec"] {
+    if kind == Kind::Revision && current["spec"]["hash"] != value["spec"]["hash"] {
         let message = "cannot change: a Revision is a Deployment's template as it was";
         errors.push(FieldError::new(
-            FieldPath::root().field("spec"),
+            FieldPath::root().field("spec").field("hash"),
             Reason::Forbidden,
             message,
         ));

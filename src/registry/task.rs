@@ -3,10 +3,12 @@
 //! A binding begins an epoch. A report counts only if it is of this uid, node and epoch, so that a node that was given
 //! up cannot speak for a Task that has moved.
 use cube_api::{
+    condition::{self, Condition, SCHEDULED, Truth},
     kinds::{Kind, Resource},
     task::{Phase, Task, TaskStatus},
 };
 use futures_util::future::join_all;
+use jiff::Timestamp;
 
 use super::{
     ApiError, CONTAINER_FINALIZER, Object, Registry, Write, WriteOptions, find,
@@ -76,7 +78,7 @@ impl Registry {
 }
 
 /// A Task as its binding leaves it.
-pub(super) fn bound(snapshot: &Snapshot, before: &Object, node: &str) -> Result<Next, ApiError> {
+pub(super) fn bound(snapshot: &Snapshot, before: &Object, node: &str, now: Timestamp) -> Result<Next, ApiError> {
     let conflict = |why: String| Err(ApiError::conflict(Kind::Task, before.name(), why));
     let Some(task) = before.try_typed::<Task>() else {
         return Err(rules::no_subresource(before.kind(), before.name(), "binding"));
@@ -95,6 +97,15 @@ pub(super) fn bound(snapshot: &Snapshot, before: &Object, node: &str) -> Result<
     }
     // What a former node's container was is not what is to come; what counts over all containers stays.
     let old = &task.status;
+    let mut conditions = old.conditions.clone();
+    let scheduled = Condition {
+        kind: SCHEDULED.to_owned(),
+        status: Truth::True,
+        reason: "Bound".to_owned(),
+        observed_generation: task.metadata.generation,
+        ..Condition::default()
+    };
+    condition::set(&mut conditions, scheduled, now);
     let status = TaskStatus {
         phase: Phase::Scheduled,
         node: Some(node.to_owned()),
@@ -102,7 +113,7 @@ pub(super) fn bound(snapshot: &Snapshot, before: &Object, node: &str) -> Result<
         restarts: old.restarts,
         failures: old.failures,
         last_termination: old.last_termination.clone(),
-        conditions: old.conditions.clone(),
+        conditions,
         observed_generation: old.observed_generation,
         ..TaskStatus::default()
     };

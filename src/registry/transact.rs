@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    ApiError, DeleteOptions, Object, Registry,
+    ApiError, DeleteOptions, Object, Propagation, Registry,
     commit::{Failed, Step},
     rules::{self, Next, Part, metadata, object, text},
     task,
@@ -32,6 +32,8 @@ pub enum Write {
         object: Object,
         /// As [`DeleteOptions::grace_seconds`].
         grace_seconds: Option<u64>,
+        /// As [`DeleteOptions::propagation`].
+        propagation: Option<Propagation>,
     },
     /// A Task that was read gets a node.
     Bind {
@@ -70,6 +72,7 @@ impl Write {
         Self::Delete {
             object: object.clone(),
             grace_seconds: None,
+            propagation: None,
         }
     }
 }
@@ -101,16 +104,21 @@ impl Registry {
                 let next = rules::update(&object, value, part, UnknownFields::Refuse)?;
                 Step::change(object, next)
             }
-            Write::Delete { object, grace_seconds } => {
+            Write::Delete {
+                object,
+                grace_seconds,
+                propagation,
+            } => {
                 let options = DeleteOptions {
                     grace_seconds,
+                    propagation,
                     ..DeleteOptions::default()
                 };
                 let next = rules::delete(&object, &options, self.world.now())?;
                 Step::change(object, next)
             }
             Write::Bind { task, node } => {
-                let next: Next = task::bound(&self.snapshot(), &task, &node)?;
+                let next: Next = task::bound(&self.snapshot(), &task, &node, self.world.now())?;
                 Step::change(task, next)
             }
         })

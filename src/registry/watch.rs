@@ -66,7 +66,33 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// Watches the objects of all kinds, in one order, from after a revision: for the loops in this process.
+    ///
+    /// # Errors
+    /// 410 when that revision is not known any more, or not yet.
+    pub fn watch_all(&self, after: u64) -> Result<ObjectWatch, ApiError> {
+        Ok(ObjectWatch {
+            watch: self.store.watch("", after).map_err(refused)?,
+            filter: Filter::default(),
+            initial: None,
+        })
+    }
+}
+
 impl ObjectWatch {
+    /// Changes that are there already, a bounded number; none: everything up to [`ObjectWatch::revision`] was told.
+    ///
+    /// # Errors
+    /// 410 when the place is lost.
+    pub fn ready(&mut self) -> Result<Vec<WatchEvent>, ApiError> {
+        if let Some(list) = self.initial.take() {
+            return Ok(list.items.into_iter().map(WatchEvent::Added).collect());
+        }
+        let events = self.watch.ready().map_err(refused)?;
+        Ok(events.iter().filter_map(|event| self.told(event)).collect())
+    }
+
     /// The next changes. Where what is there comes first, it comes whole in the first answer, which may be empty.
     /// Safe to drop while it waits.
     ///

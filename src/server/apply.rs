@@ -43,9 +43,11 @@ fn yes() -> bool {
 /// Applies a batch. Refusals of single objects are in the answer, whose code is 200 all the same.
 pub(super) async fn apply(State(server): State<Arc<Server>>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let value = body::read_json(&parts.headers, body, BATCH).await?;
-    let batch: Batch = serde_json::from_value(value)
+    let text = body::read_text(&parts.headers, body, BATCH).await?;
+    let place = server.batches.acquire().await;
+    let batch: Batch = serde_json::from_slice(&text)
         .map_err(|error| ApiError::bad_request(format!("this is not a batch to apply: {error}")))?;
+    drop(text);
     let request = ApplyRequest {
         manager: batch.manager,
         take_over: batch.take_over,
@@ -54,6 +56,7 @@ pub(super) async fn apply(State(server): State<Arc<Server>>, request: Request) -
         fail_fast: batch.fail_fast,
     };
     let applied = server.registry.apply(&request).await;
+    drop(place);
     let mut text = br#"{"kind":"ApplyResult","apiVersion":"cube/v1","results":["#.to_vec();
     for (index, applied) in applied.iter().enumerate() {
         if index > 0 {

@@ -23,13 +23,21 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok());
     let told: usize = told.and_then(|length| length.parse().ok()).unwrap_or_default();
+    let too_large = || {
+        let message = format!("Request entity too large: limit is {limit}");
+        Err(Refusal::new(413, "RequestEntityTooLarge", message))
+    };
+    // Who asks first, or has more than anyone would read, is answered before it sends.
+    if told > DISCARD || (told > limit && headers.contains_key(header::EXPECT)) {
+        return too_large();
+    }
     let mut taken = Vec::with_capacity(told.min(limit));
     let mut size = 0;
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|error| ApiError::bad_request(format!("the body cannot be read: {error}")))?;
         size += piece.len();
-        if size <= limit && told <= limit {
+        if size.max(told) <= limit {
             taken.extend_from_slice(&piece);
         } else {
             taken = Vec::new();
@@ -38,20 +46,25 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
             break;
         }
     }
-    if size > limit || told > limit {
-        let message = format!("Request entity too large: limit is {limit}");
-        return Err(Refusal::new(413, "RequestEntityTooLarge", message));
+    match size.max(told) > limit {
+        true => too_large(),
+        false => Ok(taken.into()),
     }
-    Ok(taken.into())
 }
 
 /// Reads a body that is one JSON value.
 pub(super) async fn read_json(headers: &HeaderMap, body: Body, limit: usize) -> Result<Value, Refusal> {
+    parse(&read_text(headers, body, limit).await?)
+}
+
+/// Reads a body that says that it is JSON, or says nothing.
+pub(super) async fn read_text(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
     match content_type(headers) {
+        // curl says the last when it is told nothing.
         "" | "application/json" | "text/plain" | "application/x-www-form-urlencoded" => {}
         other => return Err(unsupported(other, "application/json")),
     }
-    parse(&read(headers, body, limit).await?)
+    read(headers, body, limit).await
 }
 
 /// Reads a patch, of the kind that its content type says.

@@ -56,6 +56,8 @@ pub use logs::Logs;
 const WATCHES: usize = 10_000;
 /// Backups at once; each holds a thread.
 const BACKUPS: usize = 2;
+/// Batches that are taken apart at once: each may cost some hundred megabytes for a moment.
+const BATCHES: usize = 2;
 
 /// What is served.
 #[derive(Clone)]
@@ -76,6 +78,7 @@ struct Server {
     metrics: Metrics,
     watches: Arc<Semaphore>,
     backups: Arc<Semaphore>,
+    batches: Semaphore,
     ending: CancellationToken,
 }
 
@@ -95,6 +98,7 @@ pub fn router(state: ServerState, ending: CancellationToken) -> Router {
         metrics: Metrics::new(),
         watches: Arc::new(Semaphore::new(WATCHES)),
         backups: Arc::new(Semaphore::new(BACKUPS)),
+        batches: Semaphore::new(BATCHES),
         ending,
     });
     let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";

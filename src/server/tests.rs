@@ -1,4 +1,5 @@
 //! The dialect through the router, over a store in memory.
+mod connecting;
 mod discovering;
 mod reading;
 mod watching;

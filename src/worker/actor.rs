@@ -37,6 +37,34 @@ pub struct Slot {
     pub reported: Option<TaskStatus>,
     /// Told that it is gone.
     pub told_gone: bool,
+    /// What was remembered before the last end was judged: an engine that is being stopped stops its containers first,
+    /// and only its going tells that from a failure.
+    pub before_end: Option<BeforeEnd>,
+}
+
+impl Slot {
+    /// A Task that nothing has happened to yet.
+    pub fn new(task: Arc<Task>, assigned: bool, progress: Progress, reported: Option<TaskStatus>) -> Self {
+        Self {
+            task,
+            assigned,
+            progress,
+            busy: None,
+            reported,
+            told_gone: false,
+            before_end: None,
+        }
+    }
+}
+
+/// What was remembered before an end was judged.
+pub struct BeforeEnd {
+    /// When it was judged.
+    pub at: Timestamp,
+    /// The container that ended.
+    pub id: String,
+    /// What was remembered.
+    pub progress: Progress,
 }
 
 /// What comes back to the actor.
@@ -303,14 +331,7 @@ impl Actor {
         task.metadata.deletion_timestamp = now.saturating_add(jiff::SignedDuration::from_secs(30)).ok();
         self.slots.insert(
             uid.to_owned(),
-            Slot {
-                task: Arc::new(task),
-                assigned: false,
-                progress: Progress::default(),
-                busy: None,
-                reported: None,
-                told_gone: false,
-            },
+            Slot::new(Arc::new(task), false, Progress::default(), None),
         );
         self.look(uid);
     }

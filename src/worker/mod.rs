@@ -14,6 +14,7 @@ mod actor;
 mod form;
 mod journal;
 pub mod link;
+pub mod local;
 mod networks;
 mod node;
 mod outcomes;

@@ -65,3 +65,68 @@ pub fn node(identity: &Identity, engine: Result<&EngineInfo, &str>, before: &Nod
     }
     node
 }
+
+/// Annotation of a Node: the labels that its worker gave it, so that one it no longer gives is taken off again.
+const GIVEN_LABELS: &str = "cube/given-labels";
+/// The same for taints.
+const GIVEN_TAINTS: &str = "cube/given-taints";
+
+/// The Node as it is to be: what its worker gives, over what others (`kubectl label`, cordon) have set.
+pub fn merged(before: Option<&Node>, told: &Node) -> Node {
+    let mut node = before.cloned().unwrap_or_default();
+    node.metadata.name = told.metadata.name.clone();
+    let given = |node: &Node, name: &str| -> Vec<String> {
+        let text = node.metadata.annotations.get(name).map(String::as_str);
+        text.unwrap_or_default().split(',').map(str::to_owned).collect()
+    };
+    for label in given(&node, GIVEN_LABELS) {
+        node.metadata.labels.remove(&label);
+    }
+    node.metadata.labels.extend(told.metadata.labels.clone());
+    let taint_name = |taint: &Taint| format!("{}:{:?}", taint.key, taint.effect);
+    let old = given(&node, GIVEN_TAINTS);
+    node.spec.taints.retain(|taint| !old.contains(&taint_name(taint)));
+    for taint in &told.spec.taints {
+        node.spec.taints.retain(|there| taint_name(there) != taint_name(taint));
+        node.spec.taints.push(taint.clone());
+    }
+    let labels: Vec<&str> = told.metadata.labels.keys().map(String::as_str).collect();
+    let taints: Vec<String> = told.spec.taints.iter().map(taint_name).collect();
+    for (name, text) in [(GIVEN_LABELS, labels.join(",")), (GIVEN_TAINTS, taints.join(","))] {
+        if text.is_empty() {
+            node.metadata.annotations.remove(name);
+        } else {
+            node.metadata.annotations.insert(name.to_owned(), text);
+        }
+    }
+    node
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_worker_gives_changes_and_what_others_set_stays() {
+        let label = |key: &str| (key.to_owned(), "x".to_owned());
+        let taint = |key: &str| Taint {
+            key: key.to_owned(),
+            ..Taint::default()
+        };
+        let mut told = Node::default();
+        told.metadata.labels = [label("disk"), label("zone")].into();
+        told.spec.taints = vec![taint("gpu")];
+        let mut node = merged(None, &told);
+        node.metadata.labels.insert("theirs".to_owned(), "y".to_owned());
+        node.spec.taints.push(taint("theirs"));
+        node.spec.unschedulable = true;
+        told.metadata.labels = [label("zone")].into();
+        told.spec.taints = vec![];
+        let node = merged(Some(&node), &told);
+        let labels: Vec<&String> = node.metadata.labels.keys().collect();
+        assert_eq!(labels, ["theirs", "zone"]);
+        assert_eq!(node.spec.taints, [taint("theirs")]);
+        assert!(node.spec.unschedulable);
+        assert_eq!(merged(Some(&node), &told), node);
+    }
+}

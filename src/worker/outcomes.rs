@@ -6,7 +6,7 @@ use cube_api::task::Termination;
 use cube_plan::worker::{End, Image, Obstacle, Step, backoff, judge};
 use jiff::SignedDuration;
 
-use super::actor::Actor;
+use super::actor::{Actor, BeforeEnd};
 use super::steps::Outcome;
 use crate::engine::{Container, EngineError, State};
 
@@ -299,6 +299,11 @@ impl Actor {
         let task = slot.task.clone();
         let termination = end.termination.clone();
         let with_engine = end.with_engine;
+        slot.before_end = (!with_engine).then(|| BeforeEnd {
+            at: end.seen_at,
+            id: end.id.clone(),
+            progress: slot.progress.clone(),
+        });
         judge(&mut slot.progress, end, task.spec.restart_policy);
         let delay = backoff(slot.progress.failures);
         let ended = match (termination.exit_code, termination.reason.as_str()) {

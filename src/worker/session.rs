@@ -32,6 +32,9 @@ use crate::world::World;
 const RELIST: Duration = Duration::from_secs(60);
 /// The first wait before an engine that does not answer is asked again; it doubles.
 const RECONNECT: Duration = Duration::from_millis(100);
+/// An engine that is being stopped takes so long at most from its first container to its own end (Docker's own bound is
+/// 15 s).
+const ENGINE_STOPS: SignedDuration = SignedDuration::from_secs(20);
 /// The last one: how late at most an engine that is back is noticed.
 const RECONNECT_MOST: Duration = Duration::from_secs(2);
 
@@ -62,9 +65,10 @@ pub async fn run(
 ) -> std::io::Result<()> {
     let journal = Journal::open(&options.data_dir.join("made"))?;
     let contact_path = options.data_dir.join("contact");
-    let last_contact = std::fs::read_to_string(&contact_path)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
+    let contact = std::fs::read_to_string(&contact_path).unwrap_or_default();
+    let (last_contact, last_engine) = contact.split_once('\n').unwrap_or_default();
+    let last_contact = last_contact.parse().ok();
+    let last_engine = Some(last_engine.to_owned()).filter(|id| !id.is_empty());
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut assignments = link.assignments().await;
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -94,7 +98,9 @@ pub async fn run(
     let mut session = Session {
         identity: options.identity,
         node: Node::default(),
+        contact_path,
         last_contact,
+        last_engine,
         events: None,
         connecting: None,
         retry: RECONNECT,
@@ -132,7 +138,7 @@ pub async fn run(
             }
         }
     }
-    let _ = std::fs::write(&contact_path, world.now().to_string());
+    session.note_contact(world.now());
     Ok(())
 }
 
@@ -149,7 +155,10 @@ type Attempt = tokio::task::JoinHandle<Result<Connected, EngineError>>;
 struct Session {
     identity: Identity,
     node: Node,
+    contact_path: PathBuf,
     last_contact: Option<Timestamp>,
+    /// Which engine it was then.
+    last_engine: Option<String>,
     events: Option<Events>,
     connecting: Option<Attempt>,
     retry: Duration,
@@ -182,6 +191,14 @@ impl Session {
         self.connecting = Some(tokio::spawn(async move { all(&*engine, &ground, &known).await }));
     }
 
+    /// Writes down when the engine was seen last, and which one it was, for a worker that starts after this one.
+    fn note_contact(&self, now: Timestamp) {
+        let engine = self.last_engine.as_deref().unwrap_or_default();
+        if let Err(error) = std::fs::write(&self.contact_path, format!("{now}\n{engine}")) {
+            tracing::warn!(%error, "cannot note when the engine was seen last");
+        }
+    }
+
     async fn connected(&mut self, actor: &mut Actor, connected: Result<Connected, EngineError>) {
         self.connecting = None;
         let connected = match connected {
@@ -205,6 +222,11 @@ impl Session {
             self.retry = RECONNECT;
             self.next_list = Instant::now() + RELIST;
             actor.engine_up = true;
+            if self.last_engine.as_ref().is_some_and(|last| *last != info.id) {
+                actor.forget_containers();
+            }
+            self.last_engine = Some(info.id.clone());
+            self.note_contact(now);
             actor.dirty.extend(actor.slots.keys().cloned());
             actor.dirty.extend(actor.view.uids().cloned());
             self.tell_node(actor, Ok(info), now).await;
@@ -216,6 +238,9 @@ impl Session {
         let now = actor.world.now();
         if actor.engine_up {
             self.last_contact = Some(now);
+        }
+        if actor.engine_up {
+            actor.take_back_ends(now);
         }
         actor.engine_up = false;
         self.events = None;
@@ -389,19 +414,10 @@ impl Actor {
                 }
             }
             None => {
-                let progress = Progress::resume(&task.status);
+                let progress = Progress::resume(&task);
                 let reported = Some(task.status.clone());
-                self.slots.insert(
-                    uid.clone(),
-                    Slot {
-                        task,
-                        assigned: true,
-                        progress,
-                        busy: None,
-                        reported,
-                        told_gone: false,
-                    },
-                );
+                self.slots
+                    .insert(uid.clone(), Slot::new(task, true, progress, reported));
             }
         }
         self.dirty.insert(uid);
@@ -460,6 +476,29 @@ impl Actor {
                 }
             }
             _ => self.inspect(id),
+        }
+    }
+
+    /// The engine is another one than before: what ran on that one has not ended, it is only not here.
+    fn forget_containers(&mut self) {
+        for slot in self.slots.values_mut() {
+            slot.progress.alive = None;
+        }
+    }
+
+    /// The engine has gone: what ended shortly before was most likely stopped with it. It is judged anew when the engine
+    /// is back and shows what became of it.
+    fn take_back_ends(&mut self, now: Timestamp) {
+        for slot in self.slots.values_mut() {
+            let Some(before) = slot.before_end.take() else { continue };
+            if now.duration_since(before.at) > ENGINE_STOPS {
+                continue;
+            }
+            slot.progress = before.progress;
+            if self.view.get(&before.id).is_none() {
+                // Cleared by this worker in the meantime, not by anyone else.
+                slot.progress.alive = None;
+            }
         }
     }
 

@@ -7,6 +7,12 @@ use crate::is_default;
 
 /// The summary condition that every workload has.
 pub const READY: &str = "Ready";
+/// Of a Task: a node has it.
+pub const SCHEDULED: &str = "Scheduled";
+/// Of a Deployment: enough of its Tasks are available.
+pub const AVAILABLE: &str = "Available";
+/// Of a Deployment: a change moves on, or is done.
+pub const PROGRESSING: &str = "Progressing";
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

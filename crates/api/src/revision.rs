@@ -11,7 +11,7 @@ pub struct Revision {
     /// Name and the like; owned by its Deployment.
     #[serde(default)]
     pub metadata: ObjectMeta,
-    /// What it holds; never changed.
+    /// What it holds; its hash never changes.
     pub spec: RevisionSpec,
 }
 
@@ -19,11 +19,11 @@ pub struct Revision {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RevisionSpec {
-    /// Its number, one above the highest of the Deployment's before it.
+    /// Its number, one above the highest of the Deployment's before it; taken up again it gets a new one.
     pub revision: u64,
     /// Hash of what forms and places the template's containers; two templates of one hash are one revision.
     pub hash: String,
-    /// The template.
+    /// The template, with the newest of what does not count for the hash.
     #[serde(default, skip_serializing_if = "is_default")]
     pub template: TaskTemplate,
 }

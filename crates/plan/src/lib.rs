@@ -1,3 +1,8 @@
 //! Cube's brain: every decision as a function from values to values. No IO, clock or randomness.
+pub mod deployment;
+pub mod event;
+pub mod garbage;
+pub mod namespace;
 pub mod prune;
+pub mod scheduler;
 pub mod worker;

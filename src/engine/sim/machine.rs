@@ -48,6 +48,7 @@ pub(super) struct Rest {
 }
 
 pub(super) struct Machine {
+    pub(super) id: String,
     pub(super) world: World,
     pub(super) config: SimConfig,
     pub(super) away: bool,
@@ -66,6 +67,7 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn new(world: World, config: SimConfig) -> Self {
         Self {
+            id: world.uuid().to_string(),
             world,
             config,
             away: false,
@@ -362,6 +364,16 @@ impl Machine {
             self.end(id, 128 + i64::from(number), false);
         }
         Ok(())
+    }
+
+    /// Freezes a running container; what its program had still to do is lost.
+    pub(super) fn pause(&mut self, id: &str) {
+        let Ok(container) = self.get(id) else { return };
+        if container.seen.state == State::Running {
+            container.seen.state = State::Paused;
+            let seen = container.seen.clone();
+            self.tell(&seen, Action::Pause);
+        }
     }
 
     pub(super) fn unpause(&mut self, id: &str) -> Result<()> {

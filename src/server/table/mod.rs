@@ -4,6 +4,9 @@
 mod age;
 mod columns;
 
+#[cfg(test)]
+mod tests;
+
 use cube_api::kinds::Kind;
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -45,7 +45,9 @@ pub fn judge(progress: &mut Progress, end: End, policy: RestartPolicy) {
     progress.recorded = Some(end.id);
     progress.alive = None;
     progress.stopping = None;
-    if end.with_engine {
+    // A job that has done its work has done it, also where its engine was stopped in the same minute.
+    let done = succeeded && policy != RestartPolicy::Always;
+    if end.with_engine && !done {
         progress.last_termination = Some(end.termination);
         return;
     }

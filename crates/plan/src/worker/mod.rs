@@ -14,7 +14,7 @@ mod status;
 
 use cube_api::hash;
 use cube_api::meta::{PULL_ANNOTATION, RESTARTED_ANNOTATION};
-use cube_api::task::{Phase, PullPolicy, Task, TaskStatus, Termination};
+use cube_api::task::{Phase, PullPolicy, Task, Termination};
 use jiff::{SignedDuration, Timestamp};
 
 pub use ends::{End, backoff, judge};
@@ -142,7 +142,8 @@ pub struct Obstacle {
 
 impl Progress {
     /// What a worker that starts from nothing knows of the Task: what it once reported.
-    pub fn resume(status: &TaskStatus) -> Self {
+    pub fn resume(task: &Task) -> Self {
+        let status = &task.status;
         let over = status.phase.is_over().then(|| Over {
             phase: status.phase,
             hash: status.hash.clone(),
@@ -156,6 +157,11 @@ impl Progress {
             ended_at: last.and_then(|last| last.finished_at),
             last_termination: status.last_termination.clone(),
             recorded: over.as_ref().and(status.container_id.clone()),
+            // Removed while nobody looked, it has ended all the same.
+            alive: status
+                .container_id
+                .clone()
+                .filter(|_| over.is_none() && status.phase == Phase::Running && status.hash == wanted_hash(task)),
             over,
             ..Self::default()
         }

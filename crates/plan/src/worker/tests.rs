@@ -236,6 +236,17 @@ fn restart_policies() {
         (None, 0, 0),
         "stopped with its engine"
     );
+    let mut progress = present();
+    let done = End {
+        with_engine: true,
+        ..end(Some(0), at(1))
+    };
+    judge(&mut progress, done, Never);
+    assert_eq!(
+        progress.over.map(|over| over.phase),
+        Some(Phase::Completed),
+        "not run twice"
+    );
 }
 
 #[test]
@@ -326,4 +337,17 @@ fn deletion_takes_its_grace_then_kills_then_is_gone() {
     assert_eq!(step(&task, &[], &stopping, at(3)), Step::Gone);
     task.metadata.deletion_grace_period_seconds = Some(0);
     assert_eq!(step(&task, &running, &present(), at(0)), Step::Kill("id1".to_owned()));
+}
+
+#[test]
+fn what_was_removed_while_nobody_looked_has_ended() {
+    let mut task = task();
+    task.status.phase = Phase::Running;
+    task.status.container_id = Some("id1".to_owned());
+    task.status.hash = wanted_hash(&task);
+    let gone = Step::RecordRemoved("id1".to_owned());
+    assert_eq!(step(&task, &[], &Progress::resume(&task), at(0)), gone);
+    // One that the worker itself was about to replace is nobody's failure.
+    task.spec.image = "busybox:2".to_owned();
+    assert_eq!(step(&task, &[], &Progress::resume(&task), at(0)), Step::FindImage);
 }

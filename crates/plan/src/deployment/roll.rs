@@ -1,0 +1,186 @@
+//! Which Tasks go and how many come, within the bounds of the strategy.
+use std::{cmp::Reverse, collections::BTreeSet};
+
+use cube_api::{
+    condition::{READY, is_true},
+    task::{Phase, Task},
+};
+
+use super::{
+    Action, BATCH, Look, WaitingOn, Way, Why, is_own,
+    revision::Current,
+    task::{self, number},
+};
+
+/// The Deployment's Tasks, by what they are to it.
+#[derive(Default)]
+pub(super) struct Tasks<'a> {
+    /// Of the current revision, neither over nor being deleted.
+    pub new: Vec<&'a Task>,
+    /// The same of other revisions.
+    pub old: Vec<&'a Task>,
+    /// Over, not being deleted.
+    pub over: Vec<&'a Task>,
+    /// Being deleted.
+    pub leaving: Vec<&'a Task>,
+}
+
+/// Whether the Task does its work.
+pub(super) fn is_ready(task: &Task) -> bool {
+    task.status.phase == Phase::Running && is_true(&task.status.conditions, READY)
+}
+
+/// Takes the Tasks that are the Deployment's own or may become so; all that live as old ones.
+pub(super) fn sort<'a>(look: &Look<'a>) -> Tasks<'a> {
+    let mut tasks = Tasks::default();
+    for task in look.tasks.iter().copied().filter(|task| is_meant(look, task)) {
+        if task.metadata.is_deleting() {
+            tasks.leaving.push(task);
+        } else if task.status.phase.is_over() {
+            tasks.over.push(task);
+        } else {
+            tasks.old.push(task);
+        }
+    }
+    tasks
+}
+
+/// Its own, or one that nobody owns and that was made from one of its revisions: others' Tasks are never taken, even
+/// if their labels fit.
+fn is_meant(look: &Look, task: &Task) -> bool {
+    if is_own(look.deployment, &task.metadata) {
+        return true;
+    }
+    let selector = &look.deployment.spec.selector;
+    task.metadata.controller().is_none()
+        && !task.metadata.is_deleting()
+        && !look.deployment.metadata.is_deleting()
+        && selector.matches(&task.metadata.labels)
+        && look
+            .revisions
+            .iter()
+            .any(|revision| number(task) == Some(revision.spec.revision) && revision.spec.hash == task::hash_of(task))
+}
+
+impl<'a> Tasks<'a> {
+    /// Tells those of the current revision from the old ones.
+    pub fn divide(&mut self, current: &Current) {
+        let is_new = |task: &&Task| current.is_of(number(task));
+        let (new, old) = std::mem::take(&mut self.old).into_iter().partition(is_new);
+        self.new = new;
+        self.old = old;
+    }
+
+    /// Numbers of the revisions that Tasks are of.
+    pub fn numbers_in_use(&self) -> BTreeSet<u64> {
+        let all = self.new.iter().chain(&self.old).chain(&self.leaving);
+        all.filter_map(|task| number(task)).collect()
+    }
+}
+
+/// What becomes of the Tasks.
+pub(super) struct Plan<'a> {
+    /// These go.
+    pub delete: Vec<(&'a Task, Why)>,
+    /// So many come.
+    pub create: u32,
+    /// How a change of the template is carried out.
+    pub way: Way,
+    /// What more waits for.
+    pub waiting: WaitingOn,
+}
+
+pub(super) fn plan<'a>(look: &Look, tasks: &Tasks<'a>, current: &Current) -> Plan<'a> {
+    let wished = look.deployment.spec.replicas as usize;
+    let way = Way::of(look.deployment);
+    let bounds = way.bounds(look.deployment.spec.replicas);
+    let least = wished.saturating_sub(bounds.unavailable as usize);
+    let ready_new = tasks.new.iter().filter(|task| is_ready(task)).count();
+    let ready_old = tasks.old.iter().filter(|task| is_ready(task)).count();
+
+    let mut delete: Vec<(&Task, Why)> = tasks.over.iter().map(|task| (*task, Why::Over)).collect();
+    // The least useful first, of the new ones.
+    let mut new = tasks.new.clone();
+    new.sort_by_cached_key(|task| usefulness(task));
+    let excess = new.len().saturating_sub(wished);
+    let kept_ready = new[excess..].iter().filter(|task| is_ready(task)).count();
+    delete.extend(new[..excess].iter().map(|task| (*task, Why::TooMany)));
+    // Old ones that do no work go as soon as enough could be available without them, those that do as enough are.
+    let mut old = tasks.old.clone();
+    old.sort_by_cached_key(|task| (is_ready(task), number(task), usefulness(task)));
+    let idle = old.len() - ready_old;
+    let idle_may_go = idle.min((old.len() + kept_ready).saturating_sub(least));
+    let ready_may_go = ready_old.min((ready_old + kept_ready).saturating_sub(least));
+    let old_may_go = if idle_may_go < idle {
+        idle_may_go
+    } else {
+        idle + ready_may_go
+    };
+    delete.extend(old[..old_may_go].iter().map(|task| (*task, Why::OldRevision)));
+    let whole = delete.len() <= BATCH;
+    delete.truncate(BATCH);
+
+    let gone_new = delete.iter().filter(|(_, why)| *why == Why::TooMany).count();
+    let gone_old = delete.iter().filter(|(_, why)| *why == Why::OldRevision).count();
+    let (new_left, old_left) = (tasks.new.len() - gone_new, tasks.old.len() - gone_old);
+    let missing = wished.saturating_sub(new_left);
+    let most = wished + bounds.surge as usize;
+    let ending = if way.waits_for_ends() {
+        let blocks = |task: &&&Task| way != Way::Recreate || !current.is_of(number(task));
+        gone_old + tasks.leaving.iter().filter(blocks).count()
+    } else {
+        0
+    };
+    // Those that are over have no part in the strategy's bounds.
+    let room = match way {
+        Way::Recreate if old_left + ending > 0 => 0,
+        _ => most.saturating_sub(new_left + old_left + ending),
+    };
+    let create = missing.min(room).min(BATCH);
+    let waiting = if !whole || (create == BATCH && missing.min(room) > BATCH) {
+        WaitingOn::NextLook
+    } else if create < missing && ending > 0 {
+        WaitingOn::Gone(ending as u32)
+    } else if old_left > 0 || create > 0 || ready_new < new_left {
+        WaitingOn::Ready((new_left + create - ready_new.min(new_left)) as u32)
+    } else {
+        WaitingOn::Nothing
+    };
+    Plan {
+        delete,
+        create: create as u32,
+        way,
+        waiting,
+    }
+}
+
+/// The least useful first: not with a node, not running, not ready; then the newest.
+fn usefulness(task: &Task) -> impl Ord + use<> {
+    let meta = &task.metadata;
+    // uids are made in the order of time.
+    let age = Reverse((meta.creation_timestamp, meta.uid.clone()));
+    (task.status.node.is_some(), task.status.phase, is_ready(task), age)
+}
+
+impl Plan<'_> {
+    /// The plan as actions: first what goes, then what is brought to those that stay, then what comes.
+    pub fn actions(&self, look: &Look, tasks: &Tasks, current: &Current) -> Vec<Action> {
+        let going: BTreeSet<&str> = self
+            .delete
+            .iter()
+            .map(|(task, _)| task.metadata.name.as_str())
+            .collect();
+        let stays = |task: &&&Task| !going.contains(task.metadata.name.as_str());
+        let gone = self.delete.iter().map(|(task, why)| Action::DeleteTask {
+            name: task.metadata.name.clone(),
+            why: *why,
+        });
+        let new = tasks.new.iter().filter(stays);
+        let old = tasks.old.iter().filter(stays);
+        let changed = new.filter_map(|task| task::changed(look, current, task));
+        let adopted = old.filter_map(|task| task::adopted(look, task));
+        let changed = changed.chain(adopted).map(|task| Action::ChangeTask(Box::new(task)));
+        let made = (0..self.create).map(|_| Action::CreateTask(Box::new(task::make(look, current))));
+        gone.chain(changed).chain(made).collect()
+    }
+}

@@ -1,0 +1,169 @@
+//! What is said of a Deployment: counts, conditions, and what people are told.
+use cube_api::{
+    condition::{self, AVAILABLE, Condition, PROGRESSING, READY, Truth},
+    deployment::DeploymentStatus,
+    meta::DEPLOYMENT_LABEL,
+    task::Task,
+};
+
+use super::{
+    Look, Told, WaitingOn, Way, Why,
+    revision::Current,
+    roll::{Plan, Tasks, is_ready},
+    task,
+};
+
+const COMPLETE: &str = "Complete";
+const ROLLING: &str = "Rolling";
+const SCALING: &str = "Scaling";
+
+struct Counts {
+    live: u32,
+    updated: u32,
+    ready: u32,
+    ready_updated: u32,
+}
+
+/// The status of a Deployment that is being deleted: only counted.
+pub(super) fn going(look: &Look, tasks: &Tasks) -> DeploymentStatus {
+    let (live, ready) = (&tasks.old, count_ready(&tasks.old));
+    let updated = live
+        .iter()
+        .filter(|task| task::number(task) == Some(look.deployment.status.revision));
+    let counts = Counts {
+        live: live.len() as u32,
+        updated: updated.count() as u32,
+        ready,
+        ready_updated: ready,
+    };
+    base(look, look.deployment.status.revision, &counts)
+}
+
+/// The status once the plan is carried out.
+pub(super) fn after(look: &Look, tasks: &Tasks, current: &Current, plan: &Plan) -> DeploymentStatus {
+    let gone = |why: Why| plan.delete.iter().filter(move |(_, given)| *given == why);
+    let gone_ready = |why: Why| gone(why).filter(|(task, _)| is_ready(task)).count() as u32;
+    let new_gone = gone(Why::TooMany).count() as u32;
+    let old_left = (tasks.old.len() - gone(Why::OldRevision).count()) as u32;
+    let updated = tasks.new.len() as u32 - new_gone + plan.create;
+    let ready_updated = count_ready(&tasks.new) - gone_ready(Why::TooMany);
+    let counts = Counts {
+        live: updated + old_left,
+        updated,
+        ready: ready_updated + count_ready(&tasks.old) - gone_ready(Why::OldRevision),
+        ready_updated,
+    };
+    let mut status = base(look, current.number(), &counts);
+    let old = &look.deployment.status.conditions;
+    let wished = look.deployment.spec.replicas;
+    let complete = counts.ready_updated >= wished && counts.live == wished && counts.updated == wished;
+    let was_rolling = condition::find(old, PROGRESSING).is_some_and(|condition| condition.reason == ROLLING);
+    let rolling = !complete && (old_left > 0 || was_rolling || (current.moved && wished > 0));
+
+    let least = wished.saturating_sub(Way::of(look.deployment).bounds(wished).unavailable);
+    let available = counts.ready >= least;
+    let share = format!("{}/{wished} ready", counts.ready);
+    set(
+        look,
+        &mut status,
+        AVAILABLE,
+        available,
+        if available {
+            "EnoughAvailable"
+        } else {
+            "TooFewAvailable"
+        },
+        format!("{share}, at least {least} wanted"),
+    );
+    let (reason, message) = if complete {
+        (COMPLETE, format!("revision {}: {share}", current.number()))
+    } else if rolling {
+        let to = format!("rolling to revision {}: {}", current.number(), plan.way);
+        let state = format!(
+            "{} of {wished} are of it, {} ready",
+            counts.updated, counts.ready_updated
+        );
+        (ROLLING, format!("{to}; {state}{}", waits(plan.waiting)))
+    } else {
+        (SCALING, format!("{share}{}", waits(plan.waiting)))
+    };
+    set(look, &mut status, PROGRESSING, true, reason, message.clone());
+    set(look, &mut status, READY, complete, reason, message);
+    status
+}
+
+fn waits(on: WaitingOn) -> String {
+    match on {
+        WaitingOn::Gone(n) => format!("; {n} old ones have to be gone first"),
+        WaitingOn::Ready(_) | WaitingOn::Nothing | WaitingOn::NextLook | WaitingOn::Deletion => String::new(),
+    }
+}
+
+fn count_ready(tasks: &[&Task]) -> u32 {
+    tasks.iter().filter(|task| is_ready(task)).count() as u32
+}
+
+fn base(look: &Look, revision: u64, counts: &Counts) -> DeploymentStatus {
+    let deployment = look.deployment;
+    let selector = &deployment.spec.selector;
+    let selector = if selector.is_empty() {
+        format!("{DEPLOYMENT_LABEL}={}", task::label(&deployment.metadata.name))
+    } else {
+        selector.to_string()
+    };
+    DeploymentStatus {
+        replicas: counts.live,
+        updated_replicas: counts.updated,
+        ready_replicas: counts.ready,
+        available_replicas: counts.ready,
+        unavailable_replicas: deployment.spec.replicas.saturating_sub(counts.ready),
+        revision,
+        selector,
+        conditions: deployment.status.conditions.clone(),
+        observed_generation: deployment.metadata.generation,
+    }
+}
+
+fn set(look: &Look, status: &mut DeploymentStatus, kind: &str, holds: bool, reason: &str, message: String) {
+    let condition = Condition {
+        kind: kind.to_owned(),
+        status: Truth::of(holds),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: None,
+        observed_generation: look.deployment.metadata.generation,
+    };
+    condition::set(&mut status.conditions, condition, look.now);
+}
+
+/// What people are told when the plan is carried out.
+pub(super) fn told(look: &Look, current: &Current, plan: &Plan, status: &DeploymentStatus) -> Vec<Told> {
+    let before = &look.deployment.status;
+    let mut told = Vec::new();
+    let reason = |conditions: &[Condition]| {
+        let progressing = condition::find(conditions, PROGRESSING);
+        progressing.map_or_else(String::new, |condition| condition.reason.clone())
+    };
+    let (was, is) = (reason(&before.conditions), reason(&status.conditions));
+    if current.moved && (is == ROLLING || before.replicas > 0) {
+        told.push(Told::Rolling {
+            revision: current.number(),
+            again: current.before.is_some(),
+            way: plan.way,
+        });
+    } else if before.replicas != status.replicas && is != ROLLING && was != ROLLING {
+        told.push(Told::Scaled {
+            from: before.replicas,
+            to: status.replicas,
+        });
+    } else if plan.create > 0 && is != ROLLING && before.observed_generation == look.deployment.metadata.generation {
+        told.push(Told::Replaced(plan.create));
+    }
+    if was == ROLLING && is == COMPLETE {
+        told.push(Told::Rolled {
+            revision: current.number(),
+            ready: status.ready_replicas,
+        });
+    }
+    told
+}

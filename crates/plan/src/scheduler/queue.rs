@@ -1,0 +1,127 @@
+//! Which Task is next, and which are looked at again when something changes.
+//!
+//! What fits nowhere waits with all Tasks of the same demand: one look answers for them all, so that any number of them
+//! costs a change as much as one, and none holds up another.
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use cube_api::task::Task;
+use jiff::Timestamp;
+
+use super::{Demand, Explanation, Index};
+
+/// The place of a Task in the queue: higher priority first, then the older.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    priority: Reverse<i32>,
+    created: Option<Timestamp>,
+    uid: String,
+    /// `namespace/name`.
+    pub key: String,
+}
+
+impl Rank {
+    fn of(key: &str, task: &Task) -> Self {
+        Self {
+            priority: Reverse(task.spec.priority),
+            created: task.metadata.creation_timestamp,
+            uid: task.metadata.uid.clone(),
+            key: key.to_owned(),
+        }
+    }
+}
+
+/// The Tasks that no node has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Queue {
+    /// To be looked at now.
+    active: BTreeSet<Rank>,
+    /// Those that fit nowhere, by what they ask for.
+    waiting: BTreeMap<Demand, BTreeSet<Rank>>,
+    /// All of them, by `namespace/name`.
+    known: BTreeMap<String, (Rank, Demand)>,
+}
+
+impl Queue {
+    /// A Task without a node, as it is now. What waits goes on waiting unless it asks for something else.
+    pub fn set(&mut self, key: &str, task: &Task) {
+        let (rank, demand) = (Rank::of(key, task), Demand::of(task));
+        if let Some((old_rank, old_demand)) = self.known.get(key) {
+            if *old_rank == rank && *old_demand == demand {
+                return;
+            }
+            self.remove(key);
+        }
+        self.active.insert(rank.clone());
+        self.known.insert(key.to_owned(), (rank, demand));
+    }
+
+    /// The Task is no longer one without a node.
+    pub fn remove(&mut self, key: &str) {
+        let Some((rank, demand)) = self.known.remove(key) else {
+            return;
+        };
+        self.active.remove(&rank);
+        if let Some(class) = self.waiting.get_mut(&demand) {
+            class.remove(&rank);
+            if class.is_empty() {
+                self.waiting.remove(&demand);
+            }
+        }
+    }
+
+    /// The next Task to be looked at; it is then no longer in the queue.
+    pub fn take(&mut self) -> Option<(Rank, Demand)> {
+        let rank = self.active.pop_first()?;
+        self.known.remove(&rank.key)
+    }
+
+    /// A Task that was looked at fits nowhere.
+    pub fn wait(&mut self, rank: Rank, demand: Demand) {
+        self.known.insert(rank.key.clone(), (rank.clone(), demand.clone()));
+        self.waiting.entry(demand).or_default().insert(rank);
+    }
+
+    /// A Task that was looked at is to be looked at again.
+    pub fn again(&mut self, rank: Rank, demand: Demand) {
+        self.known.insert(rank.key.clone(), (rank.clone(), demand));
+        self.active.insert(rank);
+    }
+
+    /// Whether a Task of that demand waits already: then the same answer holds for all.
+    pub fn is_waiting(&self, demand: &Demand) -> bool {
+        self.waiting.contains_key(demand)
+    }
+
+    /// A node has changed or has more room: those that fit there now are looked at again.
+    pub fn node_changed(&mut self, index: &Index, node: &str) {
+        let fitting: Vec<Demand> = self
+            .waiting
+            .keys()
+            .filter(|demand| index.fits(node, demand))
+            .cloned()
+            .collect();
+        for demand in fitting {
+            self.active.extend(self.waiting.remove(&demand).unwrap_or_default());
+        }
+    }
+
+    /// What waits, and why, as things are now: for telling.
+    pub fn explained<'a>(
+        &'a self,
+        index: &'a Index,
+    ) -> impl Iterator<Item = (&'a Demand, Explanation, &'a BTreeSet<Rank>)> {
+        let explained = |(demand, ranks): (&'a Demand, &'a BTreeSet<Rank>)| {
+            let why = index.place(demand).err()?;
+            Some((demand, why, ranks))
+        };
+        self.waiting.iter().filter_map(explained)
+    }
+
+    /// Whether nothing waits.
+    pub fn none_waiting(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}

@@ -1,0 +1,81 @@
+//! `cube down`: the containers and networks of a data directory go; objects and data stay.
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::PathBuf;
+
+use super::{
+    Context,
+    error::{CliError, Exit},
+    places,
+    up::{EngineArgs, failed},
+};
+use crate::daemon::{DataDir, Down, TakenDown, down};
+
+/// End this machine's cube, and remove its containers and networks
+///
+/// Objects and data (volumes) stay: the next `cube up` brings everything back. Asks first.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Where objects are kept; default: /var/lib/cube for root, else $XDG_STATE_HOME/cube
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+impl Args {
+    /// Asks, and takes down.
+    pub async fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let data_dir = self.data_dir.unwrap_or_else(places::data_dir);
+        let process = DataDir::holder(&data_dir);
+        if !self.yes {
+            let ends = process.map_or(String::new(), |pid| format!("ends cube (pid {pid}) and "));
+            let question = format!(
+                "This {ends}removes all containers and networks of {}; objects and data stay. Go on? [y/N]",
+                data_dir.display()
+            );
+            if !confirmed(context, &question)? {
+                return Err(CliError::ended(Exit::Refused, "nothing was taken down"));
+            }
+        }
+        let options = Down {
+            data_dir,
+            engine: self.engine.choice(),
+        };
+        let taken = down(&options, context.world.clone())
+            .await
+            .map_err(|error| failed(&error))?;
+        context.output.line(&shown(taken))?;
+        Ok(Exit::Done)
+    }
+}
+
+fn confirmed(context: &Context, question: &str) -> Result<bool, CliError> {
+    if !std::io::stdin().is_terminal() {
+        return Err(
+            CliError::usage("this asks before it removes anything, and there is nobody to ask")
+                .with_hint("--yes says yes beforehand"),
+        );
+    }
+    context.output.talk(question);
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(CliError::io("read the answer"))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn shown(taken: TakenDown) -> String {
+    let ended = taken
+        .process
+        .map_or(String::new(), |pid| format!("ended cube (pid {pid}); "));
+    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    format!(
+        "{ended}removed {} and {}; objects and data stay, and the next cube up brings it all back",
+        counted(taken.containers, "container"),
+        counted(taken.networks, "network")
+    )
+}

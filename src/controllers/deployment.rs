@@ -1,0 +1,120 @@
+//! Joins the Deployments' loop to its brain, `cube_plan::deployment`.
+use std::collections::BTreeMap;
+
+use cube_api::{
+    deployment::Deployment,
+    event::EventType,
+    kinds::{Kind, Resource},
+    meta::DEPLOYMENT_LABEL,
+    revision::Revision,
+    task::Task,
+};
+use cube_plan::deployment::{Action, Decision, Look, decide};
+
+use super::runner::{Change, Hand, Outcome, Tell, View};
+use crate::{
+    registry::{Object, Write},
+    store::Key,
+};
+
+pub(super) struct Deployments;
+
+impl Hand for Deployments {
+    fn name(&self) -> &'static str {
+        "deployment"
+    }
+
+    fn wakes(&mut self, change: &Change, _: &View, wake: &mut Vec<Key>) {
+        let object = &change.object;
+        let of = |name: &str| Key::new(Kind::Deployment.info().plural, object.namespace(), name);
+        match object.kind() {
+            Kind::Deployment if !change.gone => wake.push(change.key().clone()),
+            Kind::Task | Kind::Revision => {
+                let controllers = object.meta().controller().into_iter();
+                let former = change.former_owners.iter().flatten().filter(|owner| owner.controller);
+                let owners = controllers.chain(former);
+                let deployments = owners.filter(|owner| owner.kind == Kind::Deployment.info().kind);
+                let before = wake.len();
+                wake.extend(
+                    deployments
+                        .filter(|owner| !owner.name.contains('/'))
+                        .map(|owner| of(&owner.name)),
+                );
+                if wake.len() == before
+                    && let Some(label) = object.meta().labels.get(DEPLOYMENT_LABEL)
+                    && !label.contains('/')
+                {
+                    wake.push(of(label));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn look(&mut self, key: &Key, view: &View) -> Outcome {
+        let Some(object) = view.get(key) else {
+            return Outcome::default();
+        };
+        if view.is_closing(key.namespace()) {
+            return Outcome::default();
+        }
+        let deployment: &Deployment = object.typed();
+        let owned = view.index.dependents(object.uid());
+        let strays = view.index.strays(key.namespace(), key.name());
+        let around: Vec<Object> = owned.chain(strays).filter_map(|key| view.get(key)).collect();
+        let tasks: Vec<&Task> = around.iter().filter_map(Object::try_typed).collect();
+        let revisions: Vec<&Revision> = around.iter().filter_map(Object::try_typed).collect();
+        let decision = decide(&Look {
+            deployment,
+            revisions: &revisions,
+            tasks: &tasks,
+            now: view.now,
+        });
+        let tell = decision.told.iter().map(|told| Tell {
+            about: object.reference(),
+            kind: EventType::Normal,
+            reason: told.reason(),
+            message: told.to_string(),
+        });
+        let tell = tell.collect();
+        let writes = writes(&object, &around, decision);
+        Outcome {
+            transactions: if writes.is_empty() { Vec::new() } else { vec![writes] },
+            tell,
+            again: None,
+        }
+    }
+}
+
+/// The decision as one transaction.
+fn writes(object: &Object, around: &[Object], decision: Decision) -> Vec<Write> {
+    let by_name: BTreeMap<(Kind, &str), &Object> = around
+        .iter()
+        .map(|object| ((object.kind(), object.name()), object))
+        .collect();
+    let change = |kind: Kind, name: &str, value: serde_json::Value| {
+        by_name.get(&(kind, name)).map(|object| Write::Update {
+            object: (*object).clone(),
+            value,
+            status: false,
+        })
+    };
+    let delete = |kind: Kind, name: &str| by_name.get(&(kind, name)).map(|object| Write::delete(object));
+    let mut writes: Vec<Write> = decision
+        .actions
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::CreateRevision(revision) => Some(Write::Create(Kind::Revision, revision.to_value())),
+            Action::ChangeRevision(revision) => change(Kind::Revision, &revision.metadata.name, revision.to_value()),
+            Action::DeleteRevision(name) => delete(Kind::Revision, &name),
+            Action::CreateTask(task) => Some(Write::Create(Kind::Task, task.to_value())),
+            Action::ChangeTask(task) => change(Kind::Task, &task.metadata.name, task.to_value()),
+            Action::DeleteTask { name, .. } => delete(Kind::Task, &name),
+        })
+        .collect();
+    let before: &Deployment = object.typed();
+    if before.status != decision.status {
+        writes.push(Write::status(object, &decision.status));
+    }
+    writes
+}

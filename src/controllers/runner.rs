@@ -1,0 +1,341 @@
+//! The one runner of all loops: changes in, looks in turn, transactions out.
+//!
+//! Decisions are short and made one after the other; their transactions are under way together and share a sync. Read
+//! [`Runner::run`] first.
+use std::time::Duration;
+
+use cube_api::{event::EventType, event::ObjectReference, kinds::Kind, meta::OwnerReference};
+use futures_util::{
+    future::{BoxFuture, join_all},
+    stream::{FuturesUnordered, StreamExt},
+};
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{index::Index, queue::Queue};
+use crate::{
+    registry::{ApiError, Feed, News, Object, Recorder, Registry, StatusReason, WatchEvent, Write, all, find},
+    store::{Key, Snapshot},
+    world::World,
+};
+
+/// So many looks' transactions are under way at once. More would not fill a sync better, and makes each wait longer.
+const UNDER_WAY: usize = 256;
+/// So many looks are taken of one snapshot. More would decide on what is no longer so.
+const PASS: usize = 64;
+
+/// One loop: which keys a change concerns, and what is to be done about a key.
+pub(super) trait Hand: Send {
+    /// Its name, for the log.
+    fn name(&self) -> &'static str;
+
+    /// Everything is told anew: what the loop remembers beside the view is to be forgotten.
+    fn forget(&mut self) {}
+
+    /// The keys that are to be looked at because of the change.
+    fn wakes(&mut self, change: &Change, view: &View, wake: &mut Vec<Key>);
+
+    /// What is to be done about a key.
+    fn look(&mut self, key: &Key, view: &View) -> Outcome;
+}
+
+/// What a look sees.
+pub(super) struct View<'a> {
+    pub snapshot: &'a Snapshot,
+    pub index: &'a Index,
+    pub now: Timestamp,
+}
+
+impl View<'_> {
+    /// The object of a key.
+    pub fn get(&self, key: &Key) -> Option<Object> {
+        let kind = Kind::from_plural(key.plural())?;
+        find(self.snapshot, kind, key.namespace(), key.name())
+    }
+
+    /// Whether a namespace is on its way out (or gone): what is in it goes with it, and nothing new can come.
+    pub fn is_closing(&self, namespace: &str) -> bool {
+        find(self.snapshot, Kind::Namespace, "", namespace).is_none_or(|object| object.is_deleting())
+    }
+}
+
+/// The key of an owner, if it is of a kind of ours.
+pub(super) fn owner_key(owner: &OwnerReference, namespace: &str) -> Option<Key> {
+    let info = Kind::from_kind(&owner.kind)?.info();
+    let namespace = if info.namespaced { namespace } else { "" };
+    let is_name = !owner.name.contains('/') && info.namespaced != namespace.is_empty();
+    is_name.then(|| Key::new(info.plural, namespace, &owner.name))
+}
+
+/// One change of one object.
+pub(super) struct Change {
+    pub object: Object,
+    pub gone: bool,
+    /// The owners that it had before, where they are others now.
+    pub former_owners: Option<Vec<OwnerReference>>,
+}
+
+impl Change {
+    pub fn key(&self) -> &Key {
+        &self.object.record().key
+    }
+}
+
+/// What a look comes to.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// Each is written whole or not at all, and stands for itself.
+    pub transactions: Vec<Vec<Write>>,
+    /// Told once all of it is written.
+    pub tell: Vec<Tell>,
+    /// Look again after this time.
+    pub again: Option<Duration>,
+}
+
+/// Something to tell people.
+pub(super) struct Tell {
+    pub about: ObjectReference,
+    pub kind: EventType,
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// Which loop, and which object.
+type Place = (usize, Key);
+
+struct Finished {
+    place: Place,
+    failed: Option<ApiError>,
+    tell: Vec<Tell>,
+    again: Option<Duration>,
+}
+
+/// The runner.
+pub(super) struct Runner {
+    registry: Registry,
+    world: World,
+    recorder: Recorder,
+    hands: Vec<Box<dyn Hand>>,
+    feed: Feed,
+    index: Index,
+    queue: Queue<Place>,
+    under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
+}
+
+impl Runner {
+    pub fn new(registry: Registry, world: World, recorder: Recorder, hands: Vec<Box<dyn Hand>>) -> Self {
+        Self {
+            feed: Feed::new(registry.clone()),
+            registry,
+            world,
+            recorder,
+            hands,
+            index: Index::default(),
+            queue: Queue::new(),
+            under_way: FuturesUnordered::new(),
+        }
+    }
+
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            self.pass();
+            let due = self.queue.next_due();
+            let idle = self.under_way.is_empty();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                Some(finished) = self.under_way.next(), if !idle => self.finish(finished),
+                news = self.feed.next() => self.take(news),
+                () = until(due) => {}
+            }
+        }
+    }
+
+    /// Takes up all that is due, and looks at what is ready.
+    fn pass(&mut self) {
+        self.queue.due(Instant::now());
+        loop {
+            let snapshot = self.catch_up();
+            let view = View {
+                snapshot: &snapshot,
+                index: &self.index,
+                now: self.world.now(),
+            };
+            for turn in 0.. {
+                if self.under_way.len() >= UNDER_WAY {
+                    return;
+                }
+                if turn == PASS {
+                    break;
+                }
+                let Some(place) = self.queue.take() else { return };
+                let outcome = self.hands[place.0].look(&place.1, &view);
+                if outcome.transactions.is_empty() {
+                    let finished = Finished {
+                        place,
+                        failed: None,
+                        tell: outcome.tell,
+                        again: outcome.again,
+                    };
+                    finish(
+                        &mut self.queue,
+                        &self.recorder,
+                        &self.world,
+                        finished,
+                        self.hands.as_slice(),
+                    );
+                } else {
+                    self.under_way.push(carry_out(self.registry.clone(), place, outcome));
+                }
+            }
+        }
+    }
+
+    /// A snapshot, and an index that knows all that is in it: a loop must see what it wrote itself.
+    fn catch_up(&mut self) -> Snapshot {
+        let snapshot = self.registry.snapshot();
+        while self.feed.revision() < snapshot.revision() {
+            match self.feed.ready() {
+                Some(news) => self.take(news),
+                None => break,
+            }
+        }
+        snapshot
+    }
+
+    fn take(&mut self, news: News) {
+        match news {
+            News::Changes(events) => {
+                let snapshot = self.registry.snapshot();
+                for event in events {
+                    let gone = matches!(event, WatchEvent::Deleted(_));
+                    self.change(event.object().clone(), gone, &snapshot);
+                }
+            }
+            News::Anew(snapshot) => {
+                self.index = Index::default();
+                for hand in &mut self.hands {
+                    hand.forget();
+                }
+                let objects: Vec<Object> = all(&snapshot).collect();
+                for object in &objects {
+                    self.index.set(object);
+                }
+                for object in objects {
+                    let change = Change {
+                        object,
+                        gone: false,
+                        former_owners: Some(Vec::new()),
+                    };
+                    self.wake(&change, &snapshot);
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, object: Object, gone: bool, snapshot: &Snapshot) {
+        let former_owners = if gone {
+            Some(self.index.remove(&object.record().key))
+        } else {
+            self.index.set(&object)
+        };
+        let change = Change {
+            object,
+            gone,
+            former_owners,
+        };
+        self.wake(&change, snapshot);
+    }
+
+    fn wake(&mut self, change: &Change, snapshot: &Snapshot) {
+        let view = View {
+            snapshot,
+            index: &self.index,
+            now: self.world.now(),
+        };
+        let mut wake = Vec::new();
+        for (number, hand) in self.hands.iter_mut().enumerate() {
+            hand.wakes(change, &view, &mut wake);
+            for key in wake.drain(..) {
+                self.queue.add((number, key));
+            }
+        }
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        finish(
+            &mut self.queue,
+            &self.recorder,
+            &self.world,
+            finished,
+            self.hands.as_slice(),
+        );
+    }
+}
+
+/// Writes what a look came to.
+fn carry_out(registry: Registry, place: Place, outcome: Outcome) -> BoxFuture<'static, Finished> {
+    Box::pin(async move {
+        let written = outcome.transactions.into_iter().map(|writes| registry.transact(writes));
+        let failed = join_all(written).await.into_iter().find_map(Result::err);
+        Finished {
+            place,
+            failed,
+            tell: outcome.tell,
+            again: outcome.again,
+        }
+    })
+}
+
+/// What becomes of a key after a look.
+fn finish(queue: &mut Queue<Place>, recorder: &Recorder, world: &World, finished: Finished, hands: &[Box<dyn Hand>]) {
+    let Finished {
+        place,
+        failed,
+        tell,
+        again,
+    } = finished;
+    let now = Instant::now();
+    if let Some(error) = failed {
+        let (hand, key) = (hands[place.0].name(), &place.1);
+        match error.reason {
+            // Others came between, as they may.
+            StatusReason::Conflict | StatusReason::NotFound | StatusReason::AlreadyExists => {
+                tracing::trace!(hand, %key, %error, "looking again");
+            }
+            _ => tracing::warn!(hand, %key, %error, "a decision could not be written; it is tried again"),
+        }
+        queue.failed(place, now, world.random());
+        return;
+    }
+    for Tell {
+        about,
+        kind,
+        reason,
+        message,
+    } in tell
+    {
+        recorder.event(about, kind, reason, message);
+    }
+    queue.done(&place);
+    if let Some(wait) = again {
+        queue.add_after(place, now, wait);
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The object without that finalizer.
+pub(super) fn release(object: &Object, finalizer: &str) -> Write {
+    Write::edit(object, |value| {
+        if let Some(held) = value["metadata"]["finalizers"].as_array_mut() {
+            held.retain(|held| held != finalizer);
+        }
+    })
+}

@@ -1,0 +1,246 @@
+//! Ends a data directory's process, if one runs, and removes its containers and networks; objects and data stay.
+//!
+//! What it does is written into the Tasks' status, so that the next start takes nothing of it for a failure.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cube_api::kinds::Kind;
+use cube_api::task::{DEFAULT_GRACE_SECONDS, Phase, Task, TaskStatus};
+use cube_api::{condition, condition::Condition, condition::READY, condition::Truth};
+use futures_util::StreamExt;
+use futures_util::stream;
+use rustix::process::{Pid, Signal};
+use tokio::time::{Instant, sleep};
+
+use super::data_dir::{DataDir, DataDirError};
+use super::engine::Choice;
+use crate::engine::{Container, Engine, EngineError};
+use crate::registry::{ApiError, Registry, TaskReport};
+use crate::store::{self, OpenError, Store};
+use crate::worker::UID_LABEL;
+use crate::world::World;
+
+/// How long the process has to end.
+const PROCESS_ENDS: Duration = Duration::from_secs(30);
+/// How often it is looked whether something has ended: no word comes of it.
+const LOOK: Duration = Duration::from_millis(20);
+/// So many containers are stopped at once: each waits for its program, not for the machine.
+const AT_ONCE: usize = 64;
+/// So many are removed at once; more only makes each removal late.
+const REMOVALS: usize = 4;
+
+/// What is to be taken down.
+#[derive(Clone, Debug)]
+pub struct Down {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The engine that its containers are on.
+    pub engine: Choice,
+}
+
+/// What was taken down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenDown {
+    /// The pid of the process that was ended.
+    pub process: Option<i32>,
+    /// Containers that were removed.
+    pub containers: usize,
+    /// Networks that were removed.
+    pub networks: usize,
+}
+
+/// Why not all could be taken down.
+#[derive(Debug, thiserror::Error)]
+pub enum DownError {
+    /// There is no data of Cube's.
+    #[error("data directory {}: there is no store in it, so there is nothing to take down", .0.display())]
+    NoStore(PathBuf),
+    /// The process does not end.
+    #[error("cube (pid {0}) does not end within {limit} s; look at what it prints", limit = PROCESS_ENDS.as_secs())]
+    DoesNotEnd(i32),
+    /// The process cannot be told to end.
+    #[error("cube (pid {0}) cannot be told to end")]
+    Signal(i32, #[source] rustix::io::Errno),
+    /// The data directory cannot be had.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The engine refuses, or does not answer.
+    #[error("{what}")]
+    Engine {
+        /// What was to be done.
+        what: String,
+        /// Why not.
+        source: EngineError,
+    },
+    /// The store cannot be written.
+    #[error("registry: {0}")]
+    Registry(ApiError),
+}
+
+/// Takes everything down.
+///
+/// # Errors
+/// See [`DownError`]; what was done by then stays done, and it can be asked for again.
+pub async fn down(options: &Down, world: World) -> Result<TakenDown, DownError> {
+    let process = end_process(options).await?;
+    let data_dir = match DataDir::holder(&options.data_dir) {
+        None if !super::store_file(&options.data_dir).is_file() => {
+            return Err(DownError::NoStore(options.data_dir.clone()));
+        }
+        _ => DataDir::take(&options.data_dir)?,
+    };
+    let store = Store::open(&data_dir.store(), store::Options::default())?;
+    let cluster = store.cluster().to_owned();
+    let registry = Registry::open(store, world).await.map_err(DownError::Registry)?;
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |source| DownError::Engine { what, source }
+    };
+    let engine = options.engine.connect(registry.world()).map_err(failed("engine"))?;
+    let containers = engine.list(&cluster).await.map_err(failed("list containers"))?;
+    let graces = graces(&registry);
+    let stopping = containers.iter().map(|container| {
+        let (engine, container) = (engine.clone(), container.clone());
+        let uid = container.labels.get(UID_LABEL).cloned().unwrap_or_default();
+        let grace = graces.get(&uid).copied().unwrap_or(DEFAULT_GRACE_SECONDS);
+        async move {
+            let result = stop(&engine, &container, grace).await;
+            result.map(|()| container)
+        }
+    });
+    let removed = stream::iter(stopping)
+        .buffer_unordered(AT_ONCE)
+        .map(|stopped| {
+            let engine = engine.clone();
+            async move {
+                let container = stopped?;
+                engine
+                    .remove(&container.id, true)
+                    .await
+                    .map_err(|source| DownError::Engine {
+                        what: format!("container {}: remove", container.name),
+                        source,
+                    })
+            }
+        })
+        .buffer_unordered(REMOVALS)
+        .collect::<Vec<_>>()
+        .await;
+    let containers = removed.len();
+    removed.into_iter().collect::<Result<Vec<()>, _>>()?;
+    let networks = engine.networks(&cluster).await.map_err(failed("list networks"))?;
+    for network in &networks {
+        let what = format!("network {}: remove", network.name);
+        engine.remove_network(&network.name).await.map_err(failed(&what))?;
+    }
+    note(&registry).await?;
+    Ok(TakenDown {
+        process,
+        containers,
+        networks: networks.len(),
+    })
+}
+
+/// Ends the process that has the data directory.
+async fn end_process(options: &Down) -> Result<Option<i32>, DownError> {
+    let Some(pid) = DataDir::holder(&options.data_dir) else {
+        return Ok(None);
+    };
+    if let Some(target) = Pid::from_raw(pid) {
+        rustix::process::kill_process(target, Signal::TERM).map_err(|error| DownError::Signal(pid, error))?;
+    }
+    let began = Instant::now();
+    while DataDir::holder(&options.data_dir) == Some(pid) {
+        if began.elapsed() > PROCESS_ENDS {
+            return Err(DownError::DoesNotEnd(pid));
+        }
+        sleep(LOOK).await;
+    }
+    Ok(Some(pid))
+}
+
+/// Seconds that each Task's container has to stop, by the Task's uid.
+fn graces(registry: &Registry) -> BTreeMap<String, u32> {
+    let tasks = registry.list(Kind::Task, None).items;
+    let grace = |task: &Task| (task.metadata.uid.clone(), task.spec.termination_grace_period_seconds);
+    tasks.iter().map(|object| grace(object.typed())).collect()
+}
+
+/// Signal, grace, kill.
+async fn stop(engine: &Arc<dyn Engine>, container: &Container, grace: u32) -> Result<(), DownError> {
+    let id = &container.id;
+    let failed = |source| DownError::Engine {
+        what: format!("container {}: stop", container.name),
+        source,
+    };
+    if !container.state.is_running() {
+        return Ok(());
+    }
+    engine.unpause(id).await.map_err(failed)?;
+    let signal = engine.stop_signal(id).await.map_err(failed)?;
+    match engine.signal(id, &signal).await {
+        Ok(()) | Err(EngineError::NotRunning { .. } | EngineError::NotFound { .. }) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(u64::from(grace)) {
+        let seen = engine.inspect(id).await.map_err(failed)?;
+        if seen.is_none_or(|seen| !seen.state.is_running()) {
+            return Ok(());
+        }
+        sleep(LOOK).await;
+    }
+    // The removal kills what still runs.
+    Ok(())
+}
+
+/// Writes into each Task that its container was taken down on purpose.
+async fn note(registry: &Registry) -> Result<(), DownError> {
+    let now = registry.world().now();
+    let mut reports: BTreeMap<String, Vec<TaskReport>> = BTreeMap::new();
+    for object in registry.list(Kind::Task, None).items {
+        let task: &Task = object.typed();
+        let Some(node) = &task.status.node else { continue };
+        let over = task.status.phase.is_over();
+        let mut status = TaskStatus {
+            container_id: None,
+            addresses: Vec::new(),
+            ports: Vec::new(),
+            ..task.status.clone()
+        };
+        if !over {
+            status.phase = Phase::Scheduled;
+            "Down".clone_into(&mut status.reason);
+            "taken down; the next cube up starts it again".clone_into(&mut status.message);
+            let ready = Condition {
+                kind: READY.to_owned(),
+                status: Truth::False,
+                reason: status.reason.clone(),
+                message: status.message.clone(),
+                observed_generation: status.observed_generation,
+                ..Condition::default()
+            };
+            condition::set(&mut status.conditions, ready, now);
+        }
+        reports.entry(node.clone()).or_default().push(TaskReport {
+            namespace: object.namespace().to_owned(),
+            name: object.name().to_owned(),
+            uid: object.uid().to_owned(),
+            epoch: task.status.epoch,
+            status,
+            // A Task that was on its way out needs nobody to stop anything any more.
+            gone: object.is_deleting(),
+        });
+    }
+    for (node, reports) in reports {
+        for result in registry.report(&node, reports).await {
+            result.map_err(DownError::Registry)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,368 @@
+//! The scheduler's loop: what wakes it, and in which order it works.
+use std::{collections::BTreeMap, time::Duration};
+
+use cube_api::{
+    event::EventType,
+    kinds::Kind,
+    node::Node,
+    task::{Phase, Task},
+};
+use cube_plan::scheduler::{Demand, Explanation, Index, Queue, UNSCHEDULABLE, unschedulable};
+use futures_util::{
+    future::{BoxFuture, join_all},
+    stream::{FuturesUnordered, StreamExt},
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    registry::{ApiError, Feed, News, Object, Recorder, Registry, StatusReason, WatchEvent, Write, all, find},
+    store::Snapshot,
+    world::World,
+};
+
+/// So many Tasks are bound in one transaction. More would make the first of them wait for the last.
+const BATCH: usize = 128;
+/// Why a Task fits nowhere is told anew after this time when something has changed. Shorter writes more, for people who
+/// cannot read so fast; longer shows figures that are no longer so.
+const RETELL: Duration = Duration::from_secs(1);
+/// Wait after the first failure of the store, then twice as long each time, up to [`LONGEST`].
+const FIRST: Duration = Duration::from_millis(5);
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// A Task that is about to get a node.
+struct Binding {
+    key: String,
+    task: Object,
+    node: String,
+}
+
+enum Finished {
+    Bound(Vec<Binding>, Result<(), ApiError>),
+    /// Statuses were told, or some of them were not.
+    Told(bool),
+}
+
+/// The scheduler at work.
+pub(super) struct Actor {
+    registry: Registry,
+    world: World,
+    recorder: Recorder,
+    feed: Feed,
+    index: Index,
+    queue: Queue,
+    /// Nodes of bindings that the feed has not shown yet.
+    assumed: BTreeMap<String, String>,
+    /// What was last said of Tasks of a demand.
+    told: BTreeMap<Demand, Explanation>,
+    retell_at: Option<Instant>,
+    /// The store has failed: nothing is tried before.
+    pause: Option<Instant>,
+    failures: u32,
+    under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
+}
+
+impl Actor {
+    pub fn new(registry: Registry, world: World, recorder: Recorder) -> Self {
+        Self {
+            feed: Feed::new(registry.clone()),
+            registry,
+            world,
+            recorder,
+            index: Index::default(),
+            queue: Queue::default(),
+            assumed: BTreeMap::new(),
+            told: BTreeMap::new(),
+            retell_at: None,
+            pause: None,
+            failures: 0,
+            under_way: FuturesUnordered::new(),
+        }
+    }
+
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            self.pass();
+            let due = [self.retell_at, self.pause].into_iter().flatten().min();
+            let idle = self.under_way.is_empty();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                Some(finished) = self.under_way.next(), if !idle => self.finish(finished),
+                news = self.feed.next() => self.take(news),
+                () = until(due) => {}
+            }
+        }
+    }
+
+    /// Places all that can be placed, and says of the rest why not.
+    fn pass(&mut self) {
+        while let Some(news) = self.feed.ready() {
+            self.take(news);
+        }
+        let now = Instant::now();
+        if self.pause.is_some_and(|until| until > now) {
+            return;
+        }
+        self.pause = None;
+        let snapshot = self.registry.snapshot();
+        let mut bindings = Vec::new();
+        let mut nowhere: BTreeMap<Demand, Vec<Object>> = BTreeMap::new();
+        while let Some((rank, demand)) = self.queue.take() {
+            let Some(task) = waiting_task(&snapshot, &rank.key) else {
+                // The feed tells of it in a moment, or has.
+                continue;
+            };
+            // What fits nowhere does not fit later in the pass either: room only becomes less.
+            let known = nowhere.contains_key(&demand);
+            let node = (!known).then(|| self.index.place(&demand).map(str::to_owned).ok());
+            match node.flatten() {
+                Some(node) => {
+                    self.index.set_task(&rank.key, task.typed(), Some(&node));
+                    self.assumed.insert(rank.key.clone(), node.clone());
+                    let key = rank.key;
+                    bindings.push(Binding { key, task, node });
+                }
+                None => {
+                    nowhere.entry(demand.clone()).or_default().push(task);
+                    self.queue.wait(rank, demand);
+                }
+            }
+        }
+        let mut statuses = Vec::new();
+        for (demand, tasks) in nowhere {
+            if let Err(why) = self.index.place(&demand) {
+                statuses.extend(tasks.iter().filter_map(|task| self.say(task, &why)));
+                self.told.insert(demand, why);
+            }
+        }
+        if !bindings.is_empty() && !self.queue.none_waiting() {
+            self.retell_soon();
+        }
+        while !bindings.is_empty() {
+            let rest = bindings.split_off(bindings.len().min(BATCH));
+            self.bind(std::mem::replace(&mut bindings, rest));
+        }
+        if self.retell_at.is_some_and(|at| at <= now) {
+            self.retell_at = None;
+            statuses.extend(self.retell(&snapshot));
+        }
+        if !statuses.is_empty() {
+            self.tell(statuses);
+        }
+    }
+
+    /// What is to be written of a Task that fits nowhere, if that is new.
+    fn say(&self, object: &Object, why: &Explanation) -> Option<Write> {
+        let task: &Task = object.typed();
+        let status = unschedulable(task, why, self.world.now());
+        if task.status.reason != UNSCHEDULABLE {
+            let message = why.message.clone();
+            let about = object.reference();
+            self.recorder
+                .event(about, EventType::Warning, "FailedScheduling", message);
+        }
+        (status != task.status).then(|| Write::status(object, &status))
+    }
+
+    /// The figures have changed: Tasks that still fit nowhere are told the new ones.
+    fn retell(&mut self, snapshot: &Snapshot) -> Vec<Write> {
+        let mut writes = Vec::new();
+        let mut told = BTreeMap::new();
+        for (demand, why, ranks) in self.queue.explained(&self.index) {
+            if self.told.get(demand) != Some(&why) {
+                let tasks = ranks.iter().filter_map(|rank| waiting_task(snapshot, &rank.key));
+                writes.extend(tasks.filter_map(|task| self.say(&task, &why)));
+            }
+            told.insert(demand.clone(), why);
+        }
+        self.told = told;
+        writes
+    }
+
+    fn tell(&mut self, statuses: Vec<Write>) {
+        let registry = self.registry.clone();
+        self.under_way.push(Box::pin(async move {
+            let writes = statuses.into_iter().map(|write| registry.transact(vec![write]));
+            let written = join_all(writes).await;
+            let failed = written.iter().filter_map(|written| written.as_ref().err());
+            let failed = failed.inspect(|error| tracing::debug!(%error, "a Task was not told why it waits"));
+            Finished::Told(failed.count() == 0)
+        }));
+    }
+
+    fn bind(&mut self, bindings: Vec<Binding>) {
+        let registry = self.registry.clone();
+        self.under_way.push(Box::pin(async move {
+            let writes = bindings.iter().map(|binding| Write::Bind {
+                task: binding.task.clone(),
+                node: binding.node.clone(),
+            });
+            let written = registry.transact(writes.collect()).await.map(drop);
+            Finished::Bound(bindings, written)
+        }));
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        let (bindings, written) = match finished {
+            Finished::Bound(bindings, written) => (bindings, written),
+            Finished::Told(true) => return,
+            Finished::Told(false) => {
+                self.told.clear();
+                self.retell_soon();
+                return;
+            }
+        };
+        match written {
+            Ok(()) => {
+                self.failures = 0;
+                for Binding { task, node, .. } in bindings {
+                    let message = format!("given to node {node}");
+                    self.recorder
+                        .event(task.reference(), EventType::Normal, "Scheduled", message);
+                }
+            }
+            // One of them has changed: it must not hold up the others.
+            Err(error) if bindings.len() > 1 && is_race(&error) => {
+                for binding in bindings {
+                    self.bind(vec![binding]);
+                }
+            }
+            Err(error) => {
+                if !is_race(&error) {
+                    tracing::warn!(%error, "Tasks could not be given to nodes; it is tried again");
+                    let wait = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
+                    self.failures += 1;
+                    let share = (self.world.random() % 1024) as f64 / 2048.0;
+                    self.pause = Some(Instant::now() + wait / 2 + wait.mul_f64(share));
+                }
+                let snapshot = self.registry.snapshot();
+                for Binding { key, .. } in bindings {
+                    self.assumed.remove(&key);
+                    match task(&snapshot, &key) {
+                        Some(object) => self.set_task(&object),
+                        None => self.remove_task(&key),
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        match news {
+            News::Changes(events) => {
+                for event in events {
+                    let object = event.object();
+                    let gone = matches!(event, WatchEvent::Deleted(_));
+                    match object.kind() {
+                        Kind::Node if gone => self.remove_node(object.name()),
+                        Kind::Node => self.set_node(object.typed()),
+                        Kind::Task if gone => {
+                            let key = key(object);
+                            self.assumed.remove(&key);
+                            self.remove_task(&key);
+                        }
+                        Kind::Task => self.set_task(object),
+                        _ => {}
+                    }
+                }
+            }
+            News::Anew(snapshot) => {
+                self.index = Index::default();
+                self.queue = Queue::default();
+                self.told.clear();
+                self.assumed.retain(|key, _| task(&snapshot, key).is_some());
+                for object in all(&snapshot) {
+                    match object.kind() {
+                        Kind::Node => self.set_node(object.typed()),
+                        Kind::Task => self.set_task(&object),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn set_node(&mut self, node: &Node) {
+        if self.index.set_node(node) {
+            self.node_changed(&node.metadata.name);
+        }
+    }
+
+    fn remove_node(&mut self, name: &str) {
+        self.index.remove_node(name);
+        self.node_changed(name);
+    }
+
+    fn set_task(&mut self, object: &Object) {
+        let (key, task): (_, &Task) = (key(object), object.typed());
+        if task.status.node.is_some() {
+            self.assumed.remove(&key);
+        }
+        let assumed = self.assumed.get(&key).map(String::as_str);
+        let freed = self.index.set_task(&key, task, assumed);
+        if assumed.is_none() && is_waiting(task) {
+            self.queue.set(&key, task);
+            let status = &task.status;
+            if status.reason == UNSCHEDULABLE && status.observed_generation != task.metadata.generation {
+                // What was said of it was said of an older wish.
+                self.told.remove(&Demand::of(task));
+                self.retell_soon();
+            }
+        } else {
+            self.queue.remove(&key);
+        }
+        if let Some(node) = freed {
+            self.node_changed(&node);
+        }
+    }
+
+    fn remove_task(&mut self, key: &str) {
+        self.queue.remove(key);
+        if let Some(node) = self.index.remove_task(key) {
+            self.node_changed(&node);
+        }
+    }
+
+    fn node_changed(&mut self, node: &str) {
+        self.queue.node_changed(&self.index, node);
+        if !self.queue.none_waiting() {
+            self.retell_soon();
+        }
+    }
+
+    fn retell_soon(&mut self) {
+        if self.retell_at.is_none() {
+            self.retell_at = Some(Instant::now() + RETELL);
+        }
+    }
+}
+
+fn is_race(error: &ApiError) -> bool {
+    matches!(error.reason, StatusReason::Conflict | StatusReason::NotFound)
+}
+
+/// Whether it is the scheduler's turn.
+fn is_waiting(task: &Task) -> bool {
+    task.status.node.is_none() && task.status.phase == Phase::Pending && !task.metadata.is_deleting()
+}
+
+fn key(object: &Object) -> String {
+    format!("{}/{}", object.namespace(), object.name())
+}
+
+fn task(snapshot: &Snapshot, key: &str) -> Option<Object> {
+    let (namespace, name) = key.split_once('/')?;
+    find(snapshot, Kind::Task, namespace, name)
+}
+
+fn waiting_task(snapshot: &Snapshot, key: &str) -> Option<Object> {
+    task(snapshot, key).filter(|object| is_waiting(object.typed()))
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,170 @@
+//! Real sockets: heads that do not come, bodies that do not end, readers that leave, and the end of the server.
+use std::path::Path;
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+use super::*;
+
+struct Socket {
+    dir: TempDir,
+    registry: Registry,
+    shutdown: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Socket {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::open(Store::memory(Options::default()), World::real())
+            .await
+            .unwrap();
+        let shutdown = CancellationToken::new();
+        let state = ServerState {
+            registry: registry.clone(),
+            logs: Arc::new(Echo),
+            info: json!({}),
+        };
+        let listener = UnixListener::bind(dir.path().join("socket")).unwrap();
+        let serving = tokio::spawn(super::super::serve(listener, state, shutdown.clone()));
+        Self {
+            dir,
+            registry,
+            shutdown,
+            serving,
+        }
+    }
+
+    async fn connect(&self) -> UnixStream {
+        let path: &Path = self.dir.path();
+        UnixStream::connect(path.join("socket")).await.unwrap()
+    }
+
+    async fn ask(&self, request: &str) -> UnixStream {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+}
+
+/// Reads until that text has come; what came.
+async fn until(stream: &mut UnixStream, text: &str) -> String {
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains(text) {
+        assert_ne!(
+            stream.read_buf(&mut seen).await.unwrap(),
+            0,
+            "{}",
+            String::from_utf8_lossy(&seen)
+        );
+    }
+    String::from_utf8(seen).unwrap()
+}
+
+async fn rest(stream: &mut UnixStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn the_head_of_a_watch_comes_before_its_events_and_its_end_with_the_server() {
+    let socket = Socket::new().await;
+    let mut watch = socket
+        .ask("GET /apis/cube/v1/tasks?watch=1 HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    let head = until(&mut watch, "\r\n\r\n").await;
+    assert!(
+        head.starts_with("HTTP/1.1 200") && head.contains("transfer-encoding: chunked"),
+        "{head}"
+    );
+    let idle = socket.connect().await;
+    let task = json!({ "metadata": { "name": "web" }, "spec": { "image": "x" } });
+    let options = crate::registry::WriteOptions::new("test");
+    socket
+        .registry
+        .create(Kind::Task, "default", task, &options)
+        .await
+        .unwrap();
+    until(&mut watch, "\"ADDED\"").await;
+    socket.shutdown.cancel();
+    let begun = Instant::now();
+    // The last chunk: the stream has ended, not broken.
+    assert!(rest(&mut watch).await.ends_with("0\r\n\r\n"));
+    drop(idle);
+    socket.serving.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(4), "nothing was waited for");
+    assert!(UnixStream::connect(socket.dir.path().join("socket")).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_come_is_not_waited_for() {
+    let socket = Socket::new().await;
+    for request in ["", "GET /livez HTTP/1.1\r\nhost: x\r\na: b\r\n"] {
+        let begun = Instant::now();
+        let mut slow = socket.ask(request).await;
+        rest(&mut slow).await;
+        assert_eq!(begun.elapsed().as_secs(), 100, "{request:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let socket = Socket::new().await;
+    let begun = Instant::now();
+    let mut slow = socket
+        .ask("POST /apis/cube/v1/apply HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        .await;
+    let answer = until(&mut slow, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    assert_eq!(begun.elapsed().as_secs(), 60);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused() {
+    let socket = Socket::new().await;
+    let head = format!("POST {TASKS} HTTP/1.1\r\nhost: x\r\n");
+    // Told beforehand, and beyond what anyone reads.
+    let mut huge = socket.ask(&format!("{head}content-length: 999999999999\r\n\r\n")).await;
+    assert!(until(&mut huge, "\r\n\r\n").await.starts_with("HTTP/1.1 413"));
+    // Not told: it is seen when it has come, and the client, which sends it whole, sees the answer.
+    let mut chunked = socket.ask(&format!("{head}transfer-encoding: chunked\r\n\r\n")).await;
+    let piece = format!("100000\r\n{}\r\n", "x".repeat(0x10_0000));
+    for _ in 0..8 {
+        chunked.write_all(piece.as_bytes()).await.unwrap();
+    }
+    chunked.write_all(b"0\r\n\r\n").await.unwrap();
+    let answer = until(&mut chunked, "limit is").await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_leaves_frees_the_watch() {
+    let socket = Socket::new().await;
+    let watches = async || {
+        let mut asked = socket
+            .ask("GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .await;
+        let text = rest(&mut asked).await;
+        let line = text.lines().find(|line| line.starts_with("cube_watches ")).unwrap();
+        line["cube_watches ".len()..].parse::<u64>().unwrap()
+    };
+    let mut watch = socket
+        .ask("GET /apis/cube/v1/tasks?watch=1 HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    until(&mut watch, "\r\n\r\n").await;
+    assert_eq!(watches().await, 1);
+    drop(watch);
+    for _ in 0..500 {
+        if watches().await == 0 {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the watch is open still");
+}

@@ -1,0 +1,19 @@
+//! The whole of Cube on the real Docker engine, as a user has it: the binary, a directory, the engine's own word.
+//!
+//! These tests need an engine with the image `busybox` and fail without one (`dev/engine`, `dev/images busybox`).
+#![allow(missing_docs, reason = "tests")]
+#[path = "real/harness.rs"]
+mod harness;
+
+#[path = "real/by_hand.rs"]
+mod by_hand;
+#[path = "real/containers.rs"]
+mod containers;
+#[path = "real/crashes.rs"]
+mod crashes;
+#[path = "real/directory.rs"]
+mod directory;
+#[path = "real/engine_gone.rs"]
+mod engine_gone;
+#[path = "real/main_job.rs"]
+mod main_job;

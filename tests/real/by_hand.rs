@@ -1,0 +1,124 @@
+//! What people do to Cube's containers by hand is seen, healed and told; what is not Cube's is never touched.
+use super::harness::{Cube, docker, sleeper};
+
+/// A Task that runs, and its container.
+fn one() -> (Cube, String) {
+    let cube = Cube::up();
+    cube.write("t.yaml", &sleeper("t"));
+    cube.await_running("t");
+    let container = cube.container("t");
+    (cube, container)
+}
+
+fn await_another(cube: &Cube, old: &str) -> String {
+    cube.await_status("t", "that another container runs", |status| {
+        status["phase"] == "Running" && status["containerID"] != old
+    });
+    cube.await_true("one container is left", || cube.containers(&[]).len() == 1);
+    cube.container("t")
+}
+
+#[test]
+fn a_container_that_someone_ends_is_started_again() {
+    let (cube, mut container) = one();
+    for (n, verb) in [&["kill"][..], &["stop"], &["rm", "--force"]].into_iter().enumerate() {
+        let command: Vec<&str> = verb.iter().copied().chain([container.as_str()]).collect();
+        docker(None, &command);
+        container = await_another(&cube, &container);
+        let restarts = cube.status("t")["restarts"].as_u64().unwrap();
+        assert_eq!(restarts, n as u64 + 1, "after {verb:?}");
+    }
+    cube.await_line("container removed by someone else");
+    let status = cube.status("t");
+    assert_eq!(status["lastTermination"]["reason"], "Removed");
+}
+
+#[test]
+fn a_container_that_someone_freezes_or_renames_is_set_right() {
+    let (cube, container) = one();
+    docker(None, &["pause", &container]);
+    cube.await_line("paused by someone else");
+    let paused = || docker(None, &["inspect", "--format", "{{.State.Paused}}", &container]);
+    cube.await_true("it goes on", || paused() == "false");
+    docker(None, &["rename", &container, &format!("mine-{}", cube.node())]);
+    cube.await_line("renamed by someone else");
+    let name = || docker(None, &["inspect", "--format", "{{.Name}}", &container]);
+    cube.await_true("it has its name", || name().starts_with("/cube-default-t-"));
+    assert_eq!(cube.container("t"), container);
+    assert_eq!(cube.status("t")["restarts"].as_u64().unwrap_or(0), 0);
+}
+
+#[test]
+fn what_was_done_while_cube_was_away_is_seen_when_it_is_back() {
+    let (mut cube, container) = one();
+    cube.write(
+        "once.yaml",
+        "apiVersion: cube/v1\nkind: Task\nmetadata: { name: once }\nspec: { image: busybox, init: true, restartPolicy: Never, command: [sleep, '1000'] }\n",
+    );
+    cube.await_running("once");
+    let once = cube.container("once");
+    cube.kill();
+    docker(None, &["kill", &container]);
+    docker(None, &["rm", "--force", &once]);
+    cube.start();
+    await_another_of(&cube, "t", &container);
+    // What runs once is not run twice because somebody removed it.
+    let status = cube.await_status("once", "that it has failed", |status| status["phase"] == "Failed");
+    assert_eq!(status["reason"], "Removed");
+}
+
+fn await_another_of(cube: &Cube, task: &str, old: &str) {
+    cube.await_status(task, "that another container runs", |status| {
+        status["phase"] == "Running" && status["containerID"] != old
+    });
+}
+
+#[test]
+fn containers_of_strangers_are_never_touched() {
+    let (mut cube, container) = one();
+    let labels = docker(
+        None,
+        &[
+            "inspect",
+            "--format",
+            "{{index .Config.Labels \"cube.cluster\"}}",
+            &container,
+        ],
+    );
+    let uid = "0192aaaa-bbbb-7ccc-8ddd-eeeeffff0009";
+    let stranger = docker(
+        None,
+        &[
+            "run",
+            "--detach",
+            "--init",
+            "--label",
+            &format!("cube.cluster={labels}"),
+            "--label",
+            &format!("cube.uid={uid}"),
+            "--label",
+            "cube.task=x",
+            "--label",
+            "cube.namespace=default",
+            "--label",
+            "stranger=yes",
+            "busybox",
+            "sleep",
+            "1000",
+        ],
+    );
+    // Its name is what the next container of a Task would have.
+    cube.interrupt();
+    cube.start();
+    cube.write("u.yaml", &sleeper("u"));
+    cube.await_running("u");
+    cube.remove("u.yaml");
+    cube.await_true("u is gone", || cube.object("task", "u").is_null());
+    // Longer than a second look takes.
+    let began = std::time::Instant::now();
+    cube.await_true("some time has passed", || began.elapsed().as_secs() >= 5);
+    let running = docker(None, &["inspect", "--format", "{{.State.Running}}", &stranger]);
+    assert_eq!(running, "true");
+    assert_eq!(cube.container("t"), container);
+    docker(None, &["rm", "--force", &stranger]);
+}
