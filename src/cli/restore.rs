@@ -45,7 +45,9 @@ impl Args {
             }
             RestoreError::InUse => CliError::ended(Exit::Refused, format!("cube runs on {}", directory.display()))
                 .with_hint("end it first (Ctrl-C, or systemctl stop cube); its containers run on"),
-            error @ RestoreError::Broken(_) => CliError::ended(Exit::BadInput, error.to_string()),
+            error @ (RestoreError::Broken(_) | RestoreError::Newer { .. }) => {
+                CliError::ended(Exit::BadInput, error.to_string())
+            }
             error => CliError::ended(Exit::Error, error.to_string()),
         })?;
         let objects = words::count(usize::try_from(restored.records).unwrap_or(usize::MAX), "object");

@@ -27,6 +27,7 @@ pub struct DeploymentSpec {
     /// How many Tasks; default 1.
     #[serde(default = "default_replicas", skip_serializing_if = "is_default_replicas")]
     #[schemars(range(max = 100_000))]
+    #[schemars(extend("default" = 1))]
     pub replicas: u32,
     /// Which Tasks are its own; default: those labelled `cube/deployment: NAME`.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -35,10 +36,12 @@ pub struct DeploymentSpec {
     pub template: TaskTemplate,
     /// How a change of the template is carried out.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = {}))]
     pub strategy: Strategy,
     /// How many old revisions are kept to go back to; default 10.
     #[serde(default = "default_history", skip_serializing_if = "is_default_history")]
     #[schemars(range(max = 1000))]
+    #[schemars(extend("default" = 10))]
     pub revision_history_limit: u32,
 }
 
@@ -76,9 +79,11 @@ fn is_default_history(limit: &u32) -> bool {
 pub struct Strategy {
     /// `RollingUpdate` (default) or `Recreate`.
     #[serde(rename = "type", default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "RollingUpdate"))]
     pub kind: StrategyType,
     /// Bounds of a rolling update.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = {}))]
     pub rolling_update: RollingUpdate,
 }
 

@@ -53,6 +53,7 @@ pub struct TaskSpec {
     pub image: String,
     /// When the image is pulled: `IfNotPresent` (default, for every tag), `Always`, `Never`.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "IfNotPresent"))]
     pub image_pull_policy: PullPolicy,
     /// Program to run, instead of the image's entry point. Example: `[sh, -c, "sleep 60"]`.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -76,9 +77,11 @@ pub struct TaskSpec {
     pub hostname: Option<String>,
     /// Runs the engine's small init as PID 1: it passes signals on and reaps children.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = false))]
     pub init: bool,
     /// Network: absent for the namespace's, `host` for the machine's own, `none` for none.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "namespace"))]
     pub network: NetworkMode,
     /// Ports that the program listens on.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -94,10 +97,12 @@ pub struct TaskSpec {
     pub resources: ResourceRequirements,
     /// What happens when the container ends: `Always` (default), `OnFailure` or `Never`.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "Always"))]
     pub restart_policy: RestartPolicy,
     /// Seconds between the signal to stop and the kill; default 30.
     #[serde(default = "default_grace", skip_serializing_if = "is_default_grace")]
     #[schemars(range(max = 86400))]
+    #[schemars(extend("default" = 30))]
     pub termination_grace_period_seconds: u32,
     /// Signal to stop with; default: the image's, else `SIGTERM`.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -110,6 +115,7 @@ pub struct TaskSpec {
     pub tolerations: Vec<Toleration>,
     /// Higher goes first; default 0.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = 0))]
     pub priority: i32,
 }
 
@@ -186,6 +192,7 @@ pub struct Port {
     pub container_port: u16,
     /// `TCP` (default) or `UDP`.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "TCP"))]
     pub protocol: Protocol,
     /// The machine's port that leads to it; 0: Cube chooses one and `status.ports` shows it; absent: none.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -240,6 +247,7 @@ pub struct HostPath {
 pub struct EmptyDir {
     /// Absent for the disk, `Memory` for memory.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "Disk"))]
     pub medium: Medium,
     /// At most so much (of `medium: Memory` only).
     #[serde(default, skip_serializing_if = "is_default")]
@@ -267,6 +275,7 @@ pub struct VolumeMount {
     pub mount_path: String,
     /// Whether the container must not write to it.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = false))]
     pub read_only: bool,
     /// A path inside the volume instead of all of it; cannot lead out of it.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -326,6 +335,7 @@ pub struct Toleration {
     pub key: String,
     /// `Equal` (default) or `Exists`.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "Equal"))]
     pub operator: TolerationOperator,
     /// Value of the taint, for `Equal`.
     #[serde(default, skip_serializing_if = "is_default")]

@@ -1,0 +1,9 @@
+//! The command line as people and scripts see it: the real binary, in an environment of its own.
+mod apply;
+mod environment;
+mod objects;
+mod offline;
+mod output;
+mod proxy;
+mod streams;
+mod validate;
