@@ -197,6 +197,7 @@ impl Scene {
             }
             Fact::Refused { object, file, why } => {
                 self.untold = self.untold.map(|n| n.saturating_sub(1));
+                let why = why.replace("\nhint: ", "; ");
                 Line::about(
                     subject(&object),
                     "Refused",

@@ -197,6 +197,13 @@ impl Cube {
         self.command(arguments).output().unwrap()
     }
 
+    /// Starts a verb.
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    }
+
     /// Runs a verb that must succeed, and gives what it printed.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.cube(arguments);
