@@ -83,7 +83,7 @@ impl Actor {
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             self.pass();
-            let due = [self.retell_at, self.pause].into_iter().flatten().min();
+            let due = self.pause.or(self.retell_at);
             let idle = self.under_way.is_empty();
             tokio::select! {
                 biased;
