@@ -25,6 +25,13 @@ const UNDER_WAY: usize = 256;
 /// So many looks are taken of one snapshot. More would decide on what is no longer so.
 const PASS: usize = 64;
 
+/// The longest waits before another try. A race is over at once; a disk is tried often enough that work goes on soon
+/// after it is mended, and seldom enough that trying costs nothing; what is refused for what it is waits for a change,
+/// which wakes it, and is tried again only in case that something else has changed.
+const AFTER_RACE: Duration = Duration::from_secs(1);
+const AFTER_TROUBLE: Duration = Duration::from_secs(2);
+const AFTER_REFUSAL: Duration = Duration::from_secs(300);
+
 /// One loop: which keys a change concerns, and what is to be done about a key.
 pub(super) trait Hand: Send {
     /// Its name, for the log.
@@ -310,13 +317,15 @@ fn finish(queue: &mut Queue<Place>, recorder: &Recorder, world: &World, finished
     let now = Instant::now();
     if let Some(error) = failed {
         let (hand, key) = (hands[place.0].name(), &place.1);
-        match error.reason {
+        let longest = match error.reason {
             // Others came between, as they may.
             StatusReason::Conflict | StatusReason::NotFound | StatusReason::AlreadyExists => {
                 tracing::trace!(hand, %key, %error, "looking again");
+                AFTER_RACE
             }
             StatusReason::ServiceUnavailable => {
                 tracing::warn!(hand, %key, %error, "a decision could not be written; it is tried again");
+                AFTER_TROUBLE
             }
             // Refused for what it is: people have to know.
             _ => {
@@ -324,9 +333,10 @@ fn finish(queue: &mut Queue<Place>, recorder: &Recorder, world: &World, finished
                 if let Some(about) = about {
                     recorder.event(about, EventType::Warning, "Refused", refusal(&error));
                 }
+                AFTER_REFUSAL
             }
-        }
-        queue.failed(place, now, world.random());
+        };
+        queue.failed(place, now, longest, world.random());
         return;
     }
     for Tell {

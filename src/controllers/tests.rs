@@ -393,7 +393,7 @@ fn shape(bed: &Bed) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn cut_off_at_any_moment_it_ends_as_if_it_had_not_been() {
     let mut expected: Option<Vec<String>> = None;
-    let moments = (0..100).step_by(4).chain((100..140).step_by(6));
+    let moments = (0..100).step_by(7).chain((100..140).step_by(8));
     for turns in [None].into_iter().chain(moments.map(Some)) {
         let mut bed = Bed::new(&[("a", "8Gi"), ("b", "8Gi")]).await;
         bed.apply([deployment("web", 3, "nginx:1"), deployment("gone", 2, "nginx:1")])
@@ -422,7 +422,7 @@ async fn cut_off_at_any_moment_it_ends_as_if_it_had_not_been() {
             "cut off after {turns:?}"
         );
         assert_eq!(bed.tasks().len(), 4);
-        if turns.is_none_or(|turns| turns % 20 == 0) {
+        if turns.is_none_or(|turns| turns % 14 == 0) {
             bed.assert_at_rest().await;
         } else {
             bed.halt().await;
@@ -480,4 +480,15 @@ async fn a_decision_that_is_refused_is_told_and_tried_again() {
     bed.rest().await;
     assert_eq!(bed.tasks().len(), 1);
     bed.assert_at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_closed_makes_nobody_spin() {
+    let mut bed = Bed::new(&[("here", "8Gi")]).await;
+    bed.apply([deployment("web", 3, "nginx:1"), task("one", "1Mi"), task("huge", "1Ti")])
+        .await;
+    tokio::task::yield_now().await;
+    bed.registry.store().close();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    bed.halt().await;
 }

@@ -26,9 +26,10 @@ const BATCH: usize = 128;
 /// Why a Task fits nowhere is told anew after this time when something has changed. Shorter writes more, for people who
 /// cannot read so fast; longer shows figures that are no longer so.
 const RETELL: Duration = Duration::from_secs(1);
-/// Wait after the first failure of the store, then twice as long each time, up to [`LONGEST`].
+/// Wait after the first failure of the store, then twice as long each time, up to [`LONGEST`]: so that Tasks are placed
+/// soon after a disk is mended.
 const FIRST: Duration = Duration::from_millis(5);
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// A Task that is about to get a node.
 struct Binding {
@@ -83,7 +84,7 @@ impl Actor {
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             self.pass();
-            let due = [self.retell_at, self.pause].into_iter().flatten().min();
+            let due = self.pause.or(self.retell_at);
             let idle = self.under_way.is_empty();
             tokio::select! {
                 biased;
