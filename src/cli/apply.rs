@@ -125,7 +125,7 @@ fn shown(context: &Context, manifest: &Manifest, refusal: &Refusal) -> Vec<Diagn
         let namespace = &manifest.id.namespace;
         let message = format!("{}: there is no namespace {namespace}", context.shown(&manifest.id));
         let help = format!("apply a Namespace with the name {namespace} before it, or in the same files");
-        return vec![manifest.about(message).help(help)];
+        return vec![manifest.at_metadata("namespace", message).help(help)];
     }
     vec![manifest.about(&refusal.message)]
 }

@@ -99,11 +99,11 @@ async fn one(client: &Client, context: &Context, id: &ObjectId, value: &Value) -
         facts.row(vec![Cell::new(format!("{name}:"), Style::Heading), cell]);
     }
     context.output.table(&facts)?;
-    for (heading, table) in &of_kind.tables {
-        section(context, heading, table)?;
-    }
     for (heading, lines) in &of_kind.texts {
         text(context, heading, lines)?;
+    }
+    for (heading, table) in &of_kind.tables {
+        section(context, heading, table)?;
     }
     if id.kind == Kind::Deployment {
         tasks(client, context, value).await?;
@@ -112,7 +112,8 @@ async fn one(client: &Client, context: &Context, id: &ObjectId, value: &Value) -
         happened(client, context, id).await?;
     }
     if id.kind == Kind::Task {
-        wrote(client, context, id).await?;
+        let known = of_kind.texts.iter().map(|(_, lines)| &lines[..]);
+        wrote(client, context, id, &known.collect::<Vec<_>>()).await?;
     }
     Ok(())
 }
@@ -192,7 +193,8 @@ async fn happened(client: &Client, context: &Context, id: &ObjectId) -> Result<(
     section(context, "Events", &table)
 }
 
-async fn wrote(client: &Client, context: &Context, id: &ObjectId) -> Result<(), CliError> {
+/// What it wrote last, unless that was told already.
+async fn wrote(client: &Client, context: &Context, id: &ObjectId, known: &[&[String]]) -> Result<(), CliError> {
     let query = LogQuery {
         tail: Some(LINES),
         ..LogQuery::default()
@@ -203,6 +205,9 @@ async fn wrote(client: &Client, context: &Context, id: &ObjectId) -> Result<(), 
     };
     let output = body.all().await?;
     let lines: Vec<String> = String::from_utf8_lossy(&output).lines().map(str::to_owned).collect();
+    if known.contains(&&lines[..]) {
+        return Ok(());
+    }
     text(context, "Last output", &lines)
 }
 

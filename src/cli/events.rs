@@ -1,4 +1,5 @@
 //! `cube events`: what happened, oldest first.
+use clap::ValueEnum;
 use cube_api::{
     event::{Event, EventType},
     kinds::Kind,
@@ -29,9 +30,27 @@ pub struct Args {
     /// Only to this object
     #[arg(long = "for", value_name = "KIND/NAME")]
     of: Option<String>,
-    /// As JSON, for programs: a list; with --watch, one event after another
-    #[arg(long)]
-    json: bool,
+    /// How to tell it, for programs: a list; with --watch, one event after another
+    #[arg(short, long, value_enum)]
+    output: Option<Telling>,
+}
+
+/// How events are told to programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Telling {
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+impl Telling {
+    fn tell(self, context: &Context, value: &Value) -> Result<(), CliError> {
+        match self {
+            Self::Json => context.output.json(value),
+            Self::Yaml => context.output.yaml(value),
+        }
+    }
 }
 
 impl Args {
@@ -53,10 +72,8 @@ impl Args {
         } else {
             selection
         };
-        if !self.watch && self.json {
-            context
-                .output
-                .json(&client.list_as(Kind::Event, &selection, Form::Objects).await?)?;
+        if let (false, Some(telling)) = (self.watch, self.output) {
+            telling.tell(context, &client.list_as(Kind::Event, &selection, Form::Objects).await?)?;
             return Ok(Exit::Done);
         }
         let mut follow = client.follow(Kind::Event, selection, Form::Objects);
@@ -84,10 +101,8 @@ impl Args {
                     continue;
                 }
             };
-            if self.json {
-                for event in &events {
-                    context.output.json(event)?;
-                }
+            if let Some(telling) = self.output {
+                events.iter().try_for_each(|event| telling.tell(context, event))?;
                 continue;
             }
             for event in in_order(&client, events)? {
@@ -130,7 +145,15 @@ pub fn in_order(client: &Client, events: Vec<Value>) -> Result<Vec<Event>, CliEr
         .into_iter()
         .map(|event| client.decode(event))
         .collect::<Result<_, _>>()?;
-    events.sort_by_key(|event| (last(event), event.metadata.name.clone()));
+    // Times are in whole seconds; within one, what was written first happened first.
+    let revision = |event: &Event| {
+        event
+            .metadata
+            .resource_version
+            .as_deref()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    events.sort_by_key(|event| (last(event), revision(event)));
     Ok(events)
 }
 

@@ -117,8 +117,8 @@ impl Get<'_> {
         let mut begun = false;
         for kind in kinds {
             let told = self.client.list_as(*kind, &self.selection(), Form::Table).await?;
-            let rows = self.rows(*kind, kinds.len() > 1);
-            let mut table = rows.table(&told);
+            let rows = self.rows(*kind, kinds.len() > 1, &told);
+            let mut table = rows.table();
             rows.fill(&mut table, &told, false);
             if table.is_empty() {
                 continue;
@@ -183,8 +183,8 @@ impl Get<'_> {
         if self.is_table() {
             let several = found.iter().any(|(id, _)| id.kind != found[0].0.kind);
             for (at, of_kind) in found.chunk_by(|a, b| a.0.kind == b.0.kind).enumerate() {
-                let rows = self.rows(of_kind[0].0.kind, several);
-                let mut table = rows.table(&of_kind[0].1);
+                let rows = self.rows(of_kind[0].0.kind, several, &of_kind[0].1);
+                let mut table = rows.table();
                 of_kind.iter().for_each(|(_, told)| rows.fill(&mut table, told, false));
                 if at > 0 {
                     self.context.output.line("")?;
@@ -221,14 +221,18 @@ impl Get<'_> {
             }
             _ => return Err(CliError::usage("-w watches one kind or one object at a time")),
         };
-        let rows = self.rows(kind, false);
         let mut follow = self.client.follow(kind, selection, self.form());
-        let mut table: Option<Table> = None;
+        let mut shown: Option<(Rows, Table)> = None;
+        let begin = |told: &Value| {
+            let rows = self.rows(kind, false, told);
+            let table = rows.table();
+            (rows, table)
+        };
         loop {
             match follow.next().await? {
                 Change::All(told) if self.is_table() => {
                     // Told again after a break, it is the same table: the headings stand above already.
-                    let table = table.get_or_insert_with(|| rows.table(&told));
+                    let (rows, table) = shown.get_or_insert_with(|| begin(&told));
                     rows.fill(table, &told, false);
                     if !table.is_empty() {
                         self.context.output.table(table)?;
@@ -248,7 +252,7 @@ impl Get<'_> {
                         continue;
                     };
                     if self.is_table() {
-                        let table = table.get_or_insert_with(|| rows.table(&told));
+                        let (rows, table) = shown.get_or_insert_with(|| begin(&told));
                         rows.fill(table, &told, gone);
                         self.context.output.table(table)?;
                         table.printed();
@@ -296,7 +300,7 @@ impl Get<'_> {
         let chosen = !(self.args.selector.is_empty() && self.args.field_selector.is_empty());
         let mut text = format!("no {}", words::list(&plurals).replace(" and ", " or "));
         if chosen {
-            text.push_str(" that the selector means");
+            text.push_str(" with such labels or fields");
         }
         let namespaced = kinds.iter().any(|kind| kind.info().namespaced);
         if namespaced && !self.args.all_namespaces {
@@ -305,7 +309,10 @@ impl Get<'_> {
         self.context.output.talk(&text);
     }
 
-    fn rows(&self, kind: Kind, prefixed: bool) -> Rows {
+    /// How a kind's tables are shown, from the first of them.
+    fn rows(&self, kind: Kind, prefixed: bool, first: &Value) -> Rows {
+        let wide = self.args.output == Some(Telling::Wide);
+        let columns = first["columnDefinitions"].as_array().into_iter().flatten().enumerate();
         Rows {
             prefix: if prefixed {
                 format!("{}/", kind.info().singular)
@@ -313,43 +320,37 @@ impl Get<'_> {
                 String::new()
             },
             namespaces: self.args.all_namespaces && kind.info().namespaced,
-            wide: self.args.output == Some(Telling::Wide),
+            columns: columns
+                .filter(|(_, column)| wide || column["priority"].as_u64().unwrap_or(0) == 0)
+                .map(|(at, column)| (at, column["name"].as_str().unwrap_or_default().to_uppercase()))
+                .collect(),
         }
     }
 }
 
-/// How a table of the server's is shown.
+/// How tables of the server's are shown. The later ones of a watch come without headings.
 struct Rows {
     prefix: String,
     namespaces: bool,
-    wide: bool,
+    /// The columns that are shown: their number and heading.
+    columns: Vec<(usize, String)>,
 }
 
 impl Rows {
-    /// A table with the headings that the server's has.
-    fn table(&self, told: &Value) -> Table {
-        let namespace = self.namespaces.then(|| "NAMESPACE".to_owned());
+    /// A table with the headings.
+    fn table(&self) -> Table {
+        let namespace = self.namespaces.then_some("NAMESPACE");
         Table::new(
             namespace
                 .into_iter()
-                .chain(self.columns(told).into_iter().map(|(_, heading)| heading)),
+                .chain(self.columns.iter().map(|(_, heading)| heading.as_str())),
         )
-    }
-
-    /// The columns that are shown: their number and heading.
-    fn columns(&self, told: &Value) -> Vec<(usize, String)> {
-        let columns = told["columnDefinitions"].as_array().into_iter().flatten().enumerate();
-        columns
-            .filter(|(_, column)| self.wide || column["priority"].as_u64().unwrap_or(0) == 0)
-            .map(|(at, column)| (at, column["name"].as_str().unwrap_or_default().to_uppercase()))
-            .collect()
     }
 
     /// Adds the rows of a table of the server's.
     fn fill(&self, table: &mut Table, told: &Value, gone: bool) {
-        let columns = self.columns(told);
         for row in told["rows"].as_array().into_iter().flatten() {
-            let mut cells = Vec::with_capacity(columns.len() + 1);
+            let mut cells = Vec::with_capacity(self.columns.len() + 1);
             if self.namespaces {
                 cells.push(
                     row["object"]["metadata"]["namespace"]
@@ -358,7 +359,7 @@ impl Rows {
                         .into(),
                 );
             }
-            for (at, heading) in &columns {
+            for (at, heading) in &self.columns {
                 let text = match &row["cells"][*at] {
                     Value::Null => String::new(),
                     Value::String(text) => text.clone(),

@@ -106,10 +106,12 @@ pub fn selector(deployment: &Deployment) -> String {
 /// One Task's output, as it is.
 async fn one(client: &Client, context: &Context, id: &ObjectId, query: LogQuery) -> Result<Exit, CliError> {
     if !query.follow {
-        let mut body = client
-            .log(&id.namespace, &id.name, &query)
-            .await
-            .map_err(|error| context.explain(id, error))?;
+        let body = client.log(&id.namespace, &id.name, &query).await;
+        let mut body = body.map_err(|error| match error.refusal() {
+            // What was asked makes sense: there is only nothing to show yet.
+            Some(refusal) if refusal.is_bad_input() => CliError::ended(Exit::Error, refusal.to_string()),
+            _ => context.explain(id, error),
+        })?;
         while let Some(piece) = body.next().await? {
             context.output.bytes(&piece)?;
         }
@@ -333,17 +335,24 @@ async fn follow_all(
 ) -> Result<Exit, CliError> {
     let (sender, mut lines) = mpsc::channel::<(String, Result<Vec<u8>, CliError>)>(LINES);
     let mut follow = client.follow(Kind::Task, selection, Form::Objects);
+    let (told, mut changes) = mpsc::channel(1);
+    // By itself: many lines must not keep it from going on.
+    tokio::spawn(async move {
+        loop {
+            let change = follow.next().await;
+            let failed = change.is_err();
+            if told.send(change).await.is_err() || failed {
+                return;
+            }
+        }
+    });
     let mut prefixes = Prefixes::new(&[]);
     let mut tails: BTreeMap<String, tokio::task::JoinHandle<()>> = BTreeMap::new();
     loop {
         tokio::select! {
             biased;
-            line = lines.recv() => {
-                if let Some((name, line)) = line {
-                    prefixes.print(context, &name, &line?)?;
-                }
-            }
-            change = follow.next() => {
+            change = changes.recv() => {
+                let Some(change) = change else { return Ok(Exit::Done) };
                 let (tasks, later) = match change? {
                     Change::All(mut list) => (list["items"].as_array_mut().map(std::mem::take).unwrap_or_default(), false),
                     Change::Set(task) => (vec![task], true),
@@ -382,6 +391,11 @@ async fn follow_all(
                             }
                         }
                     }));
+                }
+            }
+            line = lines.recv() => {
+                if let Some((name, line)) = line {
+                    prefixes.print(context, &name, &line?)?;
                 }
             }
         }

@@ -58,8 +58,13 @@ impl Manifest {
 
     /// An error about the object, at its name.
     pub fn about(&self, message: impl Into<String>) -> Diagnostic {
-        let name = FieldPath::root().field("metadata").field("name");
-        match self.document.place_of(&name, false) {
+        self.at_metadata("name", message)
+    }
+
+    /// An error at a field of the metadata, or at what encloses it.
+    pub fn at_metadata(&self, field: &str, message: impl Into<String>) -> Diagnostic {
+        let path = FieldPath::root().field("metadata").field(field);
+        match self.document.place_of(&path, false) {
             Some(place) => Diagnostic::at(self.document.source(), place, message),
             None => Diagnostic::of_file(&self.document.source().name, message),
         }

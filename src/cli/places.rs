@@ -1,8 +1,5 @@
-//! Where things are on this machine: the socket, the data directory, the store's file. The one rule, for all verbs.
+//! Where things are on this machine: the socket and the data directory. The one rule, for all verbs.
 use std::path::PathBuf;
-
-/// The store's file in a data directory.
-pub const STORE_FILE: &str = "cube.redb";
 
 /// Where the socket is when nobody says: of the whole machine for root, of the session for others.
 pub fn socket() -> PathBuf {

@@ -7,7 +7,10 @@ use super::{
     output::words,
     places,
 };
-use crate::store::{Existing, RestoreError, Store};
+use crate::{
+    daemon::{DataDir, DataDirError, store_file},
+    store::{Existing, RestoreError, Store},
+};
 
 /// Make a data directory from a backup, while cube does not run on it
 ///
@@ -31,20 +34,23 @@ impl Args {
         let directory = self.data_dir.unwrap_or_else(places::data_dir);
         let backup = fs::File::open(&self.file)
             .map_err(|error| CliError::usage(format!("{} cannot be read: {error}", self.file.display())))?;
-        fs::create_dir_all(&directory).map_err(CliError::io(format!("make {}", directory.display())))?;
+        // Held to the end: no cube may start on it meanwhile.
+        let _held = DataDir::take(&directory).map_err(|error| match error {
+            DataDirError::InUse { .. } => in_use(error.to_string()),
+            DataDirError::Io { ref source, .. } => CliError::ended(Exit::Error, format!("{error}: {source}")),
+        })?;
         let existing = if self.force {
             Existing::Replace
         } else {
             Existing::Refuse
         };
-        let path = directory.join(places::STORE_FILE);
+        let path = store_file(&directory);
         let restored = Store::restore(&path, backup, existing).map_err(|error| match error {
             RestoreError::Exists(path) => {
                 CliError::ended(Exit::Refused, format!("there is a store already: {}", path.display()))
                     .with_hint("--force replaces it, and keeps it beside")
             }
-            RestoreError::InUse => CliError::ended(Exit::Refused, format!("cube runs on {}", directory.display()))
-                .with_hint("end it first (Ctrl-C, or systemctl stop cube); its containers run on"),
+            RestoreError::InUse => in_use(format!("another process has {} open", path.display())),
             error @ (RestoreError::Broken(_) | RestoreError::Newer { .. }) => {
                 CliError::ended(Exit::BadInput, error.to_string())
             }
@@ -58,4 +64,9 @@ impl Args {
         ))?;
         Ok(Exit::Done)
     }
+}
+
+fn in_use(message: String) -> CliError {
+    CliError::ended(Exit::Refused, message)
+        .with_hint("end it first (Ctrl-C, or systemctl stop cube); its containers run on")
 }

@@ -298,14 +298,15 @@ pub async fn until_all_run(
     loop {
         let verdicts: Vec<Verdict> = awaited.iter().map(|one| seen.judge(one)).collect();
         for (at, (one, verdict)) in awaited.iter().zip(&verdicts).enumerate() {
-            let (text, style) = match verdict {
-                Verdict::Done(text) => (text, Style::Good),
-                Verdict::UnderWay(text) => (text, Style::Plain),
-                Verdict::Unplaced(text) | Verdict::Failed { message: text, .. } => (text, Style::Bad),
-            };
-            // The end of it is told whole below.
-            if matches!(verdict, Verdict::Done(_) | Verdict::UnderWay(_)) && one.id.kind != Kind::Namespace {
-                progress.set(at, &format!("{}   {text}", context.shown(&one.id)), style);
+            if one.id.kind == Kind::Namespace {
+                continue;
+            }
+            let name = context.shown(&one.id);
+            match verdict {
+                Verdict::Done(text) => progress.set(at, &format!("{name}   {text}"), Style::Good, true),
+                Verdict::UnderWay(text) => progress.set(at, &format!("{name}   {text}"), Style::Plain, false),
+                // That is the end of it, told whole below.
+                Verdict::Unplaced(_) | Verdict::Failed { .. } => {}
             }
         }
         if let Some(end) = end(context, awaited, &verdicts) {
@@ -313,8 +314,13 @@ pub async fn until_all_run(
             return end;
         }
         let next = follows.iter_mut().map(|follow| Box::pin(follow.next()));
-        let changed = tokio::time::timeout_at(deadline, futures_util::future::select_all(next)).await;
+        let wake = progress.due().map_or(deadline, |due| due.min(deadline));
+        let changed = tokio::time::timeout_at(wake, futures_util::future::select_all(next)).await;
         let Ok((change, at, rest)) = changed else {
+            if Instant::now() < deadline {
+                progress.print();
+                continue;
+            }
             progress.leave();
             return Err(timed_out(context, awaited, &verdicts, limit));
         };
@@ -359,10 +365,10 @@ fn timed_out(context: &Context, awaited: &[Awaited], verdicts: &[Verdict], limit
     let late: Vec<(String, &String)> = late.collect();
     let within = words::took(limit);
     let error = match &late[..] {
-        [(name, text)] => CliError::ended(Exit::TimedOut, format!("{name} is not there after {within}: {text}")),
+        [(name, text)] => CliError::ended(Exit::TimedOut, format!("{name} is not up after {within}: {text}")),
         _ => CliError::ended(
             Exit::TimedOut,
-            format!("{} objects are not there after {within}", late.len()),
+            format!("{} objects are not up after {within}", late.len()),
         )
         .with_evidence(late.iter().map(|(name, text)| format!("{name}   {text}")).collect()),
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cube_api::kinds::Kind;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{Client, Error, Form, Selection, Watch, WatchEvent, revision_of};
 
@@ -26,6 +27,8 @@ pub struct Follow {
     begun: bool,
     /// Failures in a row.
     failures: u32,
+    /// No new try before this. Kept, so that who looks in between does not put it off.
+    retry_at: Option<Instant>,
 }
 
 /// Something new.
@@ -52,6 +55,7 @@ impl Follow {
             watch: None,
             begun: false,
             failures: 0,
+            retry_at: None,
         }
     }
 
@@ -71,9 +75,9 @@ impl Follow {
     /// What no retry mends: a selector that is wrong, no right to look; and nobody there at the first try.
     pub async fn next(&mut self) -> Result<Change, Error> {
         loop {
-            if self.failures > 0 {
-                let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(5)).min(LONGEST_RETRY);
-                tokio::time::sleep(wait).await;
+            if let Some(at) = self.retry_at {
+                tokio::time::sleep_until(at).await;
+                self.retry_at = None;
             }
             match self.step().await {
                 Ok(change) => {
@@ -88,6 +92,8 @@ impl Follow {
                 Err(error) if error.is_passing() && self.begun => {
                     self.watch = None;
                     self.failures += 1;
+                    let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(5));
+                    self.retry_at = Some(Instant::now() + wait.min(LONGEST_RETRY));
                     if self.failures == 1 {
                         return Ok(Change::Lost(error));
                     }

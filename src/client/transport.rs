@@ -93,6 +93,7 @@ impl Transport {
 
     /// Sends a request; the answer's body is still to be read. A refusal is an error.
     pub async fn send(&self, ask: Ask) -> Result<Body, Error> {
+        tracing::debug!(method = %ask.method, target = %ask.target, "asks");
         let host = match &self.endpoint {
             Endpoint::Unix(_) => "localhost",
             Endpoint::Loopback(authority) => authority,
@@ -114,6 +115,7 @@ impl Transport {
         let mut sender = self.connect().await?;
         let answer = sender.send_request(request).await.map_err(|error| self.broken(error))?;
         let code = answer.status();
+        tracing::debug!(%code, "is answered");
         let body = Body {
             transport: self.clone(),
             incoming: answer.into_body(),

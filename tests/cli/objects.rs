@@ -140,7 +140,7 @@ fn events_of_all_and_of_one() {
         shown.push_str(&format!("$ cube {words}\n{}\n", environment.run(words)));
     }
     insta::assert_snapshot!(shown);
-    let list: Value = serde_json::from_str(&environment.run("events --json").stdout).unwrap();
+    let list: Value = serde_json::from_str(&environment.run("events -o json").stdout).unwrap();
     assert_eq!(list["items"][0]["count"], 3);
 }
 

@@ -210,7 +210,7 @@ fn deployment(deployment: &Deployment, now: Timestamp) -> Facts {
 fn node(node: &Node, now: Timestamp) -> Facts {
     let mut facts = Facts::default();
     let (status, info) = (&node.status, &node.status.node_info);
-    facts.add("Engine", format!("{} {}", info.engine, info.engine_version));
+    facts.add("Engine", format!("{} {}", info.engine, info.engine_version).trim());
     facts.add("Cube", info.cube_version.as_str());
     facts.add("System", info.operating_system.as_str());
     facts.add("Capacity", resources(&status.capacity));
@@ -313,6 +313,9 @@ fn resources(resources: &Resources) -> String {
         .tasks
         .map(|tasks| format!(", {tasks} tasks"))
         .unwrap_or_default();
+    if resources.cpu.milli() == 0 {
+        return String::new();
+    }
     format!(
         "{} cpu, {} memory{tasks}",
         shown(&resources.cpu),

@@ -14,6 +14,7 @@ pub fn age(now: Timestamp, at: Timestamp) -> String {
 pub fn took(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
+        _ if seconds > 0 && seconds < 120 && time.subsec_millis() == 0 => format!("{seconds} s"),
         0..10 => format!("{:.1} s", time.as_secs_f64()),
         10..120 => format!("{seconds} s"),
         _ => format!("{} min {} s", seconds / 60, seconds % 60),
@@ -125,6 +126,7 @@ mod tests {
             assert_eq!(size(bytes), text);
         }
         assert_eq!(took(Duration::from_millis(320)), "0.3 s");
+        assert_eq!(took(Duration::from_secs(1)), "1 s");
         assert_eq!(took(Duration::from_secs(125)), "2 min 5 s");
     }
 }
