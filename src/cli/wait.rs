@@ -200,44 +200,47 @@ struct Seen {
 }
 
 impl Seen {
-    /// Takes word of a change. Whether it is known from now on what there is of this kind.
+    /// Takes word of a change; answers which objects it is about, none for all.
     fn take(
         &mut self,
-        kind: Kind,
-        namespace: &str,
+        (kind, namespace): &(Kind, String),
         client: &Client,
         context: &Context,
         change: Change,
-    ) -> Result<(), CliError> {
+    ) -> Result<Option<ObjectId>, CliError> {
         match change {
             Change::All(mut list) => {
                 self.tasks
-                    .retain(|id, _| !(kind == Kind::Task && id.namespace == namespace));
+                    .retain(|id, _| !(*kind == Kind::Task && id.namespace == *namespace));
                 self.deployments
-                    .retain(|id, _| !(kind == Kind::Deployment && id.namespace == namespace));
+                    .retain(|id, _| !(*kind == Kind::Deployment && id.namespace == *namespace));
                 for item in list["items"].as_array_mut().map(std::mem::take).unwrap_or_default() {
-                    self.set(kind, client, context, item)?;
+                    self.set(*kind, client, context, item)?;
                 }
+                Ok(None)
             }
-            Change::Set(object) => self.set(kind, client, context, object)?,
+            Change::Set(object) => self.set(*kind, client, context, object).map(Some),
             Change::Gone(object) => {
-                let id = context.id_of(kind, &object);
+                let id = context.id_of(*kind, &object);
                 self.tasks.remove(&id);
                 self.deployments.remove(&id);
+                Ok(Some(id))
             }
-            Change::Lost(error) => context.output.note(&format!("{error}; trying again")),
+            Change::Lost(error) => {
+                context.output.note(&format!("{error}; trying again"));
+                Ok(None)
+            }
         }
-        Ok(())
     }
 
-    fn set(&mut self, kind: Kind, client: &Client, context: &Context, object: Value) -> Result<(), CliError> {
+    fn set(&mut self, kind: Kind, client: &Client, context: &Context, object: Value) -> Result<ObjectId, CliError> {
         let id = context.id_of(kind, &object);
         match kind {
-            Kind::Task => drop(self.tasks.insert(id, client.decode(object)?)),
-            Kind::Deployment => drop(self.deployments.insert(id, client.decode(object)?)),
+            Kind::Task => drop(self.tasks.insert(id.clone(), client.decode(object)?)),
+            Kind::Deployment => drop(self.deployments.insert(id.clone(), client.decode(object)?)),
             _ => {}
         }
-        Ok(())
+        Ok(id)
     }
 
     fn judge(&self, awaited: &Awaited) -> Verdict {
@@ -289,15 +292,17 @@ pub async fn until_all_run(
         .map(|(kind, namespace)| client.follow(*kind, Selection::of(namespace), Form::Objects))
         .collect();
     let mut seen = Seen::default();
-    for (follow, (kind, namespace)) in follows.iter_mut().zip(&kinds) {
+    for (follow, of) in follows.iter_mut().zip(&kinds) {
         let change = follow.next().await?;
-        seen.take(*kind, namespace, client, context, change)?;
+        seen.take(of, client, context, change)?;
     }
     let deadline = Instant::now() + limit;
     let mut progress = context.output.progress();
+    let mut verdicts: Vec<Verdict> = awaited.iter().map(|one| seen.judge(one)).collect();
+    let mut judged: Vec<usize> = (0..awaited.len()).collect();
     loop {
-        let verdicts: Vec<Verdict> = awaited.iter().map(|one| seen.judge(one)).collect();
-        for (at, (one, verdict)) in awaited.iter().zip(&verdicts).enumerate() {
+        for at in judged {
+            let (one, verdict) = (&awaited[at], &verdicts[at]);
             if one.id.kind == Kind::Namespace {
                 continue;
             }
@@ -309,25 +314,38 @@ pub async fn until_all_run(
                 Verdict::Unplaced(_) | Verdict::Failed { .. } => {}
             }
         }
+        progress.show();
         if let Some(end) = end(context, awaited, &verdicts) {
             progress.leave();
             return end;
         }
-        let next = follows.iter_mut().map(|follow| Box::pin(follow.next()));
         let wake = progress.due().map_or(deadline, |due| due.min(deadline));
+        let next = follows.iter_mut().map(|follow| Box::pin(follow.next()));
         let changed = tokio::time::timeout_at(wake, futures_util::future::select_all(next)).await;
-        let Ok((change, at, rest)) = changed else {
+        let Ok((change, at, _)) = changed else {
             if Instant::now() < deadline {
-                progress.print();
+                judged = Vec::new();
                 continue;
             }
             progress.leave();
             return Err(timed_out(context, awaited, &verdicts, limit));
         };
-        drop(rest);
-        let (kind, namespace) = &kinds[at];
-        seen.take(*kind, namespace, client, context, change?)?;
+        let changed = seen.take(&kinds[at], client, context, change?)?;
+        let about = |at: &usize| {
+            changed
+                .as_ref()
+                .is_none_or(|changed| concerns(changed, &awaited[*at].id))
+        };
+        judged = (0..awaited.len()).filter(about).collect();
+        for at in &judged {
+            verdicts[*at] = seen.judge(&awaited[*at]);
+        }
     }
+}
+
+/// Whether a change of one object may change what has come of another.
+fn concerns(changed: &ObjectId, of: &ObjectId) -> bool {
+    changed == of || (of.kind == Kind::Deployment && changed.namespace == of.namespace)
 }
 
 /// The end, if this is one.
