@@ -97,10 +97,10 @@ on! { docker_alone, on_docker:
     }
     networks {
         a_port_in_use_by_a_stranger
-        a_subnet_around_anothers_overlaps
     }
     mounts {
         mounts_hold_what_they_should
+        scratch_is_empty_and_open_to_all
         a_sub_path_is_made_and_never_leads_out
         a_part_of_a_volume_is_mounted
     }

@@ -91,3 +91,77 @@ impl Index {
         self.strays.get(&place).into_iter().flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cube_api::API_VERSION;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::Record;
+
+    /// An object of a kind and number, owned by these (the first one controls it), perhaps with a Deployment's label.
+    fn object(kind: Kind, number: u8, owners: &[u8], label: Option<u8>) -> Object {
+        let owners: Vec<_> = owners
+            .iter()
+            .enumerate()
+            .map(|(at, owner)| {
+                json!({ "apiVersion": API_VERSION, "kind": "Deployment", "name": "x", "uid": owner.to_string(), "controller": at == 0 })
+            })
+            .collect();
+        let name = format!("o{number}");
+        let labels = label.map(|label| json!({ DEPLOYMENT_LABEL: format!("d{label}") }));
+        let value = json!({
+            "metadata": { "name": name, "namespace": "n", "ownerReferences": owners, "labels": labels.unwrap_or(json!({})) },
+            "spec": { "image": "x", "template": { "spec": { "image": "x" } }, "revision": 1, "hash": "x" },
+        });
+        let mut value = value;
+        let fields = value["spec"].as_object_mut().unwrap();
+        let wanted: &[&str] = match kind {
+            Kind::Task => &["image"],
+            Kind::Revision => &["template", "revision", "hash"],
+            _ => &["template"],
+        };
+        fields.retain(|field, _| wanted.contains(&field.as_str()));
+        let key = Key::new(kind.info().plural, "n", &name);
+        Object::new(Arc::new(Record::new(key, 1, serde_json::to_vec(&value).unwrap())))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_is_what_it_would_be_if_it_were_built_from_nothing(changes in prop::collection::vec(
+            (0..3_usize, 0..5_u8, prop::collection::vec(0..4_u8, 0..3), prop::option::of(0..3_u8), any::<bool>()), 0..40,
+        )) {
+            let mut objects: BTreeMap<Key, Object> = BTreeMap::new();
+            let mut index = Index::default();
+            for (kind, number, owners, label, gone) in changes {
+                let kind = [Kind::Task, Kind::Revision, Kind::Deployment][kind];
+                let object = object(kind, number, &owners, label);
+                let key = object.record().key.clone();
+                let owners = |object: &Object| object.meta().owner_references.clone();
+                let before = objects.get(&key).map(owners).unwrap_or_default();
+                if gone {
+                    prop_assert_eq!(index.remove(&key), before);
+                    objects.remove(&key);
+                } else {
+                    let former = index.set(&object);
+                    prop_assert!(former.is_none_or(|former| former == before));
+                    objects.insert(key, object);
+                }
+            }
+            let mut anew = Index::default();
+            for object in objects.values() {
+                anew.set(object);
+                for owner in &object.meta().owner_references {
+                    prop_assert!(index.dependents(&owner.uid).any(|key| *key == object.record().key));
+                }
+            }
+            prop_assert_eq!(index, anew);
+        }
+    }
+}

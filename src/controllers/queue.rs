@@ -8,9 +8,6 @@ use tokio::time::Instant;
 
 /// Wait after the first failure. Shorter would spin where the cause stays, longer would delay what passes at once.
 const FIRST: Duration = Duration::from_millis(5);
-/// The longest wait. Longer would leave a mended disk unused.
-const LONGEST: Duration = Duration::from_secs(30);
-
 /// Keys to be looked at.
 #[derive(Debug)]
 pub(super) struct Queue<K> {
@@ -74,10 +71,10 @@ impl<K: Ord + Clone> Queue<K> {
         self.idle(key);
     }
 
-    /// The look is over, and failed: again after a while. `chance` spreads the waits.
-    pub fn failed(&mut self, key: K, now: Instant, chance: u64) {
+    /// The look is over, and failed: again after a while, `longest` at most. `chance` spreads the waits.
+    pub fn failed(&mut self, key: K, now: Instant, longest: Duration, chance: u64) {
         let failures = self.failures.entry(key.clone()).or_default();
-        let wait = FIRST.saturating_mul(1 << (*failures).min(16)).min(LONGEST);
+        let wait = FIRST.saturating_mul(1 << (*failures).min(16)).min(longest);
         *failures += 1;
         let wait = wait / 2 + wait.mul_f64((chance % 1024) as f64 / 2048.0);
         self.busy.remove(&key);
@@ -135,10 +132,10 @@ mod tests {
 
         let mut before = Duration::ZERO;
         for failures in 0..20 {
-            queue.failed("a", Instant::now(), u64::MAX);
+            queue.failed("a", Instant::now(), Duration::from_secs(30), u64::MAX);
             let wait = queue.next_due().unwrap() - Instant::now();
             assert!(wait > before || failures > 12, "{wait:?} after {failures}");
-            assert!(wait <= LONGEST);
+            assert!(wait <= Duration::from_secs(30));
             before = wait;
             queue.due(Instant::now());
             assert_eq!(queue.take(), None, "it is not due yet");
@@ -150,7 +147,7 @@ mod tests {
         queue.done(&"a");
         queue.add("a");
         queue.take();
-        queue.failed("a", Instant::now(), 0);
+        queue.failed("a", Instant::now(), Duration::from_secs(30), 0);
         assert!(
             queue.next_due().unwrap() - Instant::now() < FIRST,
             "what went well is forgotten"

@@ -25,6 +25,13 @@ const UNDER_WAY: usize = 256;
 /// So many looks are taken of one snapshot. More would decide on what is no longer so.
 const PASS: usize = 64;
 
+/// The longest waits before another try. A race is over at once; a disk is tried often enough that work goes on soon
+/// after it is mended, and seldom enough that trying costs nothing; what is refused for what it is waits for a change,
+/// which wakes it, and is tried again only in case that something else has changed.
+const AFTER_RACE: Duration = Duration::from_secs(1);
+const AFTER_TROUBLE: Duration = Duration::from_secs(2);
+const AFTER_REFUSAL: Duration = Duration::from_secs(300);
+
 /// One loop: which keys a change concerns, and what is to be done about a key.
 pub(super) trait Hand: Send {
     /// Its name, for the log.
@@ -106,6 +113,7 @@ type Place = (usize, Key);
 
 struct Finished {
     place: Place,
+    about: Option<ObjectReference>,
     failed: Option<ApiError>,
     tell: Vec<Tell>,
     again: Option<Duration>,
@@ -174,6 +182,7 @@ impl Runner {
                 if outcome.transactions.is_empty() {
                     let finished = Finished {
                         place,
+                        about: None,
                         failed: None,
                         tell: outcome.tell,
                         again: outcome.again,
@@ -186,7 +195,9 @@ impl Runner {
                         self.hands.as_slice(),
                     );
                 } else {
-                    self.under_way.push(carry_out(self.registry.clone(), place, outcome));
+                    let about = view.get(&place.1).map(|object| object.reference());
+                    let registry = self.registry.clone();
+                    self.under_way.push(carry_out(registry, place, about, outcome));
                 }
             }
         }
@@ -275,12 +286,18 @@ impl Runner {
 }
 
 /// Writes what a look came to.
-fn carry_out(registry: Registry, place: Place, outcome: Outcome) -> BoxFuture<'static, Finished> {
+fn carry_out(
+    registry: Registry,
+    place: Place,
+    about: Option<ObjectReference>,
+    outcome: Outcome,
+) -> BoxFuture<'static, Finished> {
     Box::pin(async move {
         let written = outcome.transactions.into_iter().map(|writes| registry.transact(writes));
         let failed = join_all(written).await.into_iter().find_map(Result::err);
         Finished {
             place,
+            about,
             failed,
             tell: outcome.tell,
             again: outcome.again,
@@ -292,6 +309,7 @@ fn carry_out(registry: Registry, place: Place, outcome: Outcome) -> BoxFuture<'s
 fn finish(queue: &mut Queue<Place>, recorder: &Recorder, world: &World, finished: Finished, hands: &[Box<dyn Hand>]) {
     let Finished {
         place,
+        about,
         failed,
         tell,
         again,
@@ -299,14 +317,26 @@ fn finish(queue: &mut Queue<Place>, recorder: &Recorder, world: &World, finished
     let now = Instant::now();
     if let Some(error) = failed {
         let (hand, key) = (hands[place.0].name(), &place.1);
-        match error.reason {
+        let longest = match error.reason {
             // Others came between, as they may.
             StatusReason::Conflict | StatusReason::NotFound | StatusReason::AlreadyExists => {
                 tracing::trace!(hand, %key, %error, "looking again");
+                AFTER_RACE
             }
-            _ => tracing::warn!(hand, %key, %error, "a decision could not be written; it is tried again"),
-        }
-        queue.failed(place, now, world.random());
+            StatusReason::ServiceUnavailable => {
+                tracing::warn!(hand, %key, %error, "a decision could not be written; it is tried again");
+                AFTER_TROUBLE
+            }
+            // Refused for what it is: people have to know.
+            _ => {
+                tracing::warn!(hand, %key, %error, "a decision was refused; it is tried again");
+                if let Some(about) = about {
+                    recorder.event(about, EventType::Warning, "Refused", refusal(&error));
+                }
+                AFTER_REFUSAL
+            }
+        };
+        queue.failed(place, now, longest, world.random());
         return;
     }
     for Tell {
@@ -321,6 +351,15 @@ fn finish(queue: &mut Queue<Place>, recorder: &Recorder, world: &World, finished
     queue.done(&place);
     if let Some(wait) = again {
         queue.add_after(place, now, wait);
+    }
+}
+
+/// A refusal without the name that was meant, which is another one at each try.
+fn refusal(error: &ApiError) -> String {
+    let causes: Vec<String> = error.causes.iter().map(ToString::to_string).collect();
+    match (error.kind, causes.is_empty()) {
+        (Some(kind), false) => format!("{}: {}", kind.info().singular, causes.join(", ")),
+        _ => error.to_string(),
     }
 }
 

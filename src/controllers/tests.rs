@@ -370,3 +370,125 @@ async fn events_go_an_hour_after_they_last_happened() {
     assert_eq!(bed.events("one").len(), 0);
     bed.assert_at_rest().await;
 }
+
+/// What the objects come to, without what chance and time have given them.
+fn shape(bed: &Bed) -> Vec<String> {
+    let mut shapes: Vec<String> = bed
+        .all()
+        .iter()
+        .filter(|object| object.kind() != Kind::Event)
+        .map(|object| {
+            let name = match object.try_typed::<Task>() {
+                Some(task) => format!("{:?} of {}", task.status.phase, task.metadata.labels[REVISION_LABEL]),
+                None => object.name().to_owned(),
+            };
+            let generation = object.meta().generation;
+            format!("{:?} {name} {generation} {}", object.kind(), object.is_deleting())
+        })
+        .collect();
+    shapes.sort();
+    shapes
+}
+
+#[tokio::test(start_paused = true)]
+async fn cut_off_at_any_moment_it_ends_as_if_it_had_not_been() {
+    let mut expected: Option<Vec<String>> = None;
+    let moments = (0..100).step_by(7).chain((100..140).step_by(8));
+    for turns in [None].into_iter().chain(moments.map(Some)) {
+        let mut bed = Bed::new(&[("a", "8Gi"), ("b", "8Gi")]).await;
+        bed.apply([deployment("web", 3, "nginx:1"), deployment("gone", 2, "nginx:1")])
+            .await;
+        bed.rest().await;
+        bed.apply([deployment("web", 4, "nginx:2")]).await;
+        bed.delete(Kind::Deployment, "default", "gone", Some(Propagation::Foreground))
+            .await;
+        if let Some(turns) = turns {
+            // Steps of the machine at first, then of the work.
+            for turn in 0..turns {
+                if turn < 100 {
+                    tokio::task::yield_now().await;
+                } else {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+            bed.kill().await;
+            bed.start();
+        }
+        bed.rest().await;
+        let shape = shape(&bed);
+        assert_eq!(
+            expected.get_or_insert_with(|| shape.clone()),
+            &shape,
+            "cut off after {turns:?}"
+        );
+        assert_eq!(bed.tasks().len(), 4);
+        if turns.is_none_or(|turns| turns % 14 == 0) {
+            bed.assert_at_rest().await;
+        } else {
+            bed.halt().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_lost_the_place_begins_anew() {
+    let options = crate::store::Options {
+        history_events: 1,
+        ..crate::store::Options::default()
+    };
+    let bed = Bed::over(&[("a", "8Gi"), ("b", "8Gi")], options).await;
+    let names: Vec<String> = (0..10).map(|number| format!("web{number}")).collect();
+    bed.apply(names.iter().map(|name| deployment(name, 3, "nginx:1"))).await;
+    bed.rest().await;
+    bed.apply(names.iter().map(|name| deployment(name, 2, "nginx:2"))).await;
+    bed.rest().await;
+    assert_eq!(bed.tasks().len(), 20);
+    for name in &names {
+        let web = bed.deployment(name);
+        assert!(is_true(&web.status.conditions, READY), "{:?}", web.status);
+    }
+    bed.assert_at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decision_that_is_refused_is_told_and_tried_again() {
+    let mut bed = Bed::new(&[("here", "8Gi")]).await;
+    bed.halt().await;
+    // A label that no admission would let in any more, as an older release may have let it.
+    bed.apply([deployment("web", 1, "nginx:1")]).await;
+    let revision = bed.registry.get(Kind::Deployment, "default", "web").unwrap();
+    let value = serde_json::to_vec(&{
+        let mut value = revision.to_value();
+        value["spec"]["template"]["metadata"] = json!({ "labels": { "app": "not a value!" } });
+        value["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+        value
+    });
+    let key = revision.record().key.clone();
+    let transaction = crate::store::Transaction {
+        changes: vec![crate::store::Change::Put(key, value.unwrap())],
+        ..crate::store::Transaction::default()
+    };
+    bed.registry.store().commit(transaction).await.unwrap();
+    bed.start();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bed.tasks(), []);
+    let told = bed.events("web");
+    assert!(told.len() == 1 && told[0].starts_with("Refused: "), "{told:?}");
+    assert!(told[0].contains("not a value!"), "{told:?}");
+    let mended = json!({ "spec": { "template": { "metadata": { "labels": { "app": "web" } } } } });
+    patch(&bed, Kind::Deployment, "web", mended).await;
+    bed.rest().await;
+    assert_eq!(bed.tasks().len(), 1);
+    bed.assert_at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_closed_makes_nobody_spin() {
+    let mut bed = Bed::new(&[("here", "8Gi")]).await;
+    bed.apply([deployment("web", 3, "nginx:1"), task("one", "1Mi"), task("huge", "1Ti")])
+        .await;
+    tokio::task::yield_now().await;
+    bed.registry.store().close();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    bed.halt().await;
+}

@@ -109,6 +109,8 @@ impl Line {
 #[derive(Clone, Debug)]
 struct Actor {
     settled: bool,
+    /// A container of it has run.
+    ran: bool,
     /// When it began to be not as wished.
     since: Instant,
     deleting: bool,
@@ -197,6 +199,7 @@ impl Scene {
             }
             Fact::Refused { object, file, why } => {
                 self.untold = self.untold.map(|n| n.saturating_sub(1));
+                let why = why.replace("\nhint: ", "; ");
                 Line::about(
                     subject(&object),
                     "Refused",
@@ -206,7 +209,7 @@ impl Scene {
             }
             // Shown with its diagnostics by the narrator.
             Fact::Invalid { .. } => return Vec::new(),
-            Fact::Mended { file } => Line::plain(&format!("{} is good again", file.display())),
+            Fact::Mended { file } => Line::plain(&format!("{} has no errors any more", file.display())),
             Fact::Twice { object, files } => {
                 let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
                 let why = format!(
@@ -337,6 +340,7 @@ impl Scene {
         }
         let actor = Actor {
             settled,
+            ran: running || before.is_some_and(|before| before.ran),
             since,
             deleting: object.is_deleting(),
         };
@@ -346,8 +350,9 @@ impl Scene {
 
     fn gone(&mut self, object: &Object, subject: String, uid: &str, now: Instant) -> Vec<Line> {
         self.unsettled.remove(uid);
-        let ran = self.containers.remove(uid);
+        self.containers.remove(uid);
         let before = self.actors.remove(uid);
+        let ran = before.as_ref().is_some_and(|before| before.ran);
         self.open = true;
         if object.meta().controller().is_some() {
             return Vec::new();

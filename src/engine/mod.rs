@@ -120,7 +120,8 @@ pub trait Engine: Send + Sync + 'static {
     /// [`EngineError::NotOurs`] without a [`CLUSTER_LABEL`].
     async fn remove_network(&self, name: &str) -> Result<()>;
 
-    /// Makes a volume of this name unless there is one, whoever made it.
+    /// Makes a volume of this name unless there is one, whoever made it. Every user may write to a new one that has the
+    /// [`SCRATCH_LABEL`], as long as the engine's files can be reached from here.
     async fn ensure_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<()>;
 
     /// Removes a volume and its data; `Ok` when it is gone. [`EngineError::NotOurs`] without both a [`CLUSTER_LABEL`] and

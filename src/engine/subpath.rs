@@ -3,7 +3,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, open, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, chmod, fstat, mkdirat, open, openat2};
 use rustix::io::Errno;
 
 use super::{EngineError, Result};
@@ -20,7 +20,8 @@ pub(super) fn check(sub_path: &str) -> Result<()> {
     }
 }
 
-/// The path, free of symbolic links, that `sub_path` has beneath `source`; directories that are missing are made.
+/// The path, free of symbolic links, that `sub_path` has beneath `source`; directories that are missing are made, for those
+/// who may use the source.
 ///
 /// The kernel itself refuses every step that leads out of `source`, a symbolic link's too, so there is no moment between
 /// a check and its use. One remains afterwards: the engine opens the path by name, so what writes into the source at that
@@ -33,7 +34,7 @@ pub(super) fn resolve(source: &str, sub_path: &str) -> Result<String> {
     };
     let found = open_beneath(source, Path::new(sub_path)).map_err(failed)?;
     // The kernel's own name for what was opened.
-    let path = rustix::fs::readlinkat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), Vec::new());
+    let path = rustix::fs::readlinkat(CWD, own_name(&found), Vec::new());
     let path = path.map_err(|error| failed(error.into()))?;
     path.into_string()
         .map_err(|_| invalid(format!("{sub_path:?} in {source:?}: its path must be UTF-8")))
@@ -46,22 +47,34 @@ fn open_beneath(source: &str, sub_path: &Path) -> io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         openat2(root.as_fd(), path, flags, Mode::empty(), resolve)
     };
+    let mode = Mode::from_raw_mode(fstat(&root)?.st_mode & 0o777);
     let mut parent = beneath(Path::new("."))?;
     let parts: Vec<Component<'_>> = sub_path.components().collect();
     for end in 1..=parts.len() {
         let so_far: &Path = &parts[..end].iter().collect::<std::path::PathBuf>();
         parent = match beneath(so_far) {
             Err(Errno::NOENT) => {
-                match mkdirat(&parent, parts[end - 1].as_os_str(), Mode::from_raw_mode(0o755)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
+                let made = match mkdirat(&parent, parts[end - 1].as_os_str(), mode) {
+                    Ok(()) => true,
+                    Err(Errno::EXIST) => false,
                     Err(error) => return Err(error.into()),
+                };
+                let found = beneath(so_far)?;
+                if made {
+                    // By its handle, whatever stands under its name by now; the process' own mask took some of it.
+                    chmod(own_name(&found), mode)?;
                 }
-                beneath(so_far)?
+                found
             }
             found => found?,
         };
     }
     Ok(parent)
+}
+
+/// The path under which the kernel has what this process has opened.
+fn own_name(opened: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", opened.as_raw_fd())
 }
 
 fn invalid(message: String) -> EngineError {
@@ -73,7 +86,7 @@ fn invalid(message: String) -> EngineError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
 
@@ -102,6 +115,12 @@ mod tests {
         assert_eq!(resolve(root, "inner/deep"), Ok(format!("{root}/real/deep")));
         assert_eq!(resolve(root, "inner/new/er"), Ok(format!("{root}/real/new/er")));
         assert!(source.join("real/new/er").is_dir());
+        std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o777)).expect("a mode");
+        resolve(root, "open/for/all").expect("a new path");
+        let mode = std::fs::metadata(source.join("open/for/all"))
+            .expect("a directory")
+            .mode();
+        assert_eq!(mode & 0o777, 0o777, "as open as the source");
         for bad in ["up", "up/x", "root", "root/etc", "dangling", "../source"] {
             let refused = resolve(root, bad);
             assert!(

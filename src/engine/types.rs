@@ -117,8 +117,11 @@ pub struct Mount {
 pub enum MountSource {
     /// A path of the machine, which must exist.
     Bind(String),
-    /// A volume of the engine, by name.
+    /// A volume of the engine, by name. A new one begins with what the image has at its target.
     Volume(String),
+    /// A volume of the engine, by name, made with the [`SCRATCH_LABEL`](super::SCRATCH_LABEL): it begins empty, whatever the
+    /// image has at its target.
+    Scratch(String),
     /// Memory, gone with each stop.
     Tmpfs {
         /// Its size; without one, half of the machine's memory.

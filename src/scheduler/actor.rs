@@ -7,7 +7,7 @@ use cube_api::{
     node::Node,
     task::{Phase, Task},
 };
-use cube_plan::scheduler::{Demand, Explanation, Index, Queue, UNSCHEDULABLE, unschedulable};
+use cube_plan::scheduler::{Demand, Explanation, Index, Queue, is_told, unschedulable};
 use futures_util::{
     future::{BoxFuture, join_all},
     stream::{FuturesUnordered, StreamExt},
@@ -26,9 +26,10 @@ const BATCH: usize = 128;
 /// Why a Task fits nowhere is told anew after this time when something has changed. Shorter writes more, for people who
 /// cannot read so fast; longer shows figures that are no longer so.
 const RETELL: Duration = Duration::from_secs(1);
-/// Wait after the first failure of the store, then twice as long each time, up to [`LONGEST`].
+/// Wait after the first failure of the store, then twice as long each time, up to [`LONGEST`]: so that Tasks are placed
+/// soon after a disk is mended.
 const FIRST: Duration = Duration::from_millis(5);
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// A Task that is about to get a node.
 struct Binding {
@@ -83,7 +84,7 @@ impl Actor {
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             self.pass();
-            let due = [self.retell_at, self.pause].into_iter().flatten().min();
+            let due = self.pause.or(self.retell_at);
             let idle = self.under_way.is_empty();
             tokio::select! {
                 biased;
@@ -156,7 +157,7 @@ impl Actor {
     fn say(&self, object: &Object, why: &Explanation) -> Option<Write> {
         let task: &Task = object.typed();
         let status = unschedulable(task, why, self.world.now());
-        if task.status.reason != UNSCHEDULABLE {
+        if !is_told(task) {
             let message = why.message.clone();
             let about = object.reference();
             self.recorder
@@ -303,8 +304,7 @@ impl Actor {
         let freed = self.index.set_task(&key, task, assumed);
         if assumed.is_none() && is_waiting(task) {
             self.queue.set(&key, task);
-            let status = &task.status;
-            if status.reason == UNSCHEDULABLE && status.observed_generation != task.metadata.generation {
+            if is_told(task) && task.status.observed_generation != task.metadata.generation {
                 // What was said of it was said of an older wish.
                 self.told.remove(&Demand::of(task));
                 self.retell_soon();

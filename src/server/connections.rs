@@ -24,7 +24,7 @@ const HEAD_SIZE: usize = 64 << 10;
 /// Serves a router on a listener until `shutdown`; returns when every connection is done, or its time is over.
 pub(super) async fn serve<L: Listener>(mut listener: L, router: Router, shutdown: CancellationToken) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let connections = TaskTracker::new();
+    let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
     loop {
         let next = async {
             let place = Arc::clone(&room).acquire_owned().await;
@@ -35,9 +35,10 @@ pub(super) async fn serve<L: Listener>(mut listener: L, router: Router, shutdown
             () = shutdown.cancelled() => break,
             next = next => next,
         };
-        let (router, shutdown) = (router.clone(), shutdown.clone());
+        let served = connection(io, router.clone(), shutdown.clone());
+        let cut = cut.clone();
         connections.spawn(async move {
-            connection(io, router, shutdown).await;
+            cut.run_until_cancelled(served).await;
             drop(place);
         });
     }

@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{Method, StatusCode};
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -68,7 +69,9 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub fn new() -> Self {
+    pub fn new(now: Timestamp) -> Self {
+        let started = Float::default();
+        started.set(now.as_millisecond() as f64 / 1e3);
         let mut metrics = Self {
             registry: Registry::default(),
             requests: Family::default(),

@@ -91,11 +91,12 @@ pub async fn serve<L: Listener>(listener: L, state: ServerState, shutdown: Cance
 
 /// Everything that is served, by path. Streams end with `ending`.
 pub fn router(state: ServerState, ending: CancellationToken) -> Router {
+    let metrics = Metrics::new(state.registry.world().now());
     let server = Arc::new(Server {
         registry: state.registry,
         logs: state.logs,
         info: state.info,
-        metrics: Metrics::new(),
+        metrics,
         watches: Arc::new(Semaphore::new(WATCHES)),
         backups: Arc::new(Semaphore::new(BACKUPS)),
         batches: Semaphore::new(BATCHES),

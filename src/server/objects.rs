@@ -210,12 +210,16 @@ impl Call {
             _ => answer::json(code, self.renderer.object(object)),
         })
     }
-}
 
-/// Adds a warning that kubectl and others print.
-pub(super) fn warn(response: &mut Response, message: &str) {
-    let quoted = message.replace('\\', "\\\\").replace('"', "\\\"");
-    if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
-        response.headers_mut().append(header::WARNING, value);
+    /// The answer that shows what was written, with warnings that kubectl and others print.
+    pub fn written(&self, code: StatusCode, object: &Object, warnings: &[String]) -> Result<Response, Refusal> {
+        let mut response = self.shown(code, object)?;
+        for warning in warnings {
+            let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+                response.headers_mut().append(header::WARNING, value);
+            }
+        }
+        Ok(response)
     }
 }

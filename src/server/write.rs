@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     answer::{self, Refusal},
     body::{self, ONE_OBJECT},
-    objects::{Call, warn},
+    objects::Call,
     params::{self, FieldValidation, Params},
     target::Part,
 };
@@ -53,14 +53,14 @@ impl Meant {
         }
     }
 
-    /// Warns of the fields of `value` that were dropped.
-    fn warn(&self, response: &mut Response, kind: Kind, value: Option<&Value>) {
-        let Some(value) = value.filter(|_| self.validation == FieldValidation::Warn) else {
-            return;
-        };
-        for path in registry::unknown_fields(kind, value).iter().take(WARNINGS) {
-            warn(response, &format!("unknown field \"{path}\""));
+    /// The fields of `value` that will be dropped, where that is to be told.
+    fn warnings(&self, kind: Kind, value: &Value) -> Vec<String> {
+        if self.validation != FieldValidation::Warn || self.subresource == Subresource::Scale {
+            return Vec::new();
         }
+        let unknown = registry::unknown_fields(kind, value);
+        let told = unknown.iter().take(WARNINGS);
+        told.map(|path| format!("unknown field \"{path}\"")).collect()
     }
 }
 
@@ -76,38 +76,31 @@ pub(super) async fn create(call: Call, body: Body) -> Result<Response, Refusal> 
     let meant = Meant::of(&call)?;
     let value = body::read_json(&call.headers, body, ONE_OBJECT).await?;
     let (kind, registry, options) = (call.target.kind, &call.server.registry, meant.options());
-    let created = registry.create(kind, call.target.namespace(), value.clone(), &options);
-    let mut response = call.shown(StatusCode::CREATED, &created.await?)?;
-    meant.warn(&mut response, kind, Some(&value));
-    Ok(response)
+    let warnings = meant.warnings(kind, &value);
+    let created = registry.create(kind, call.target.namespace(), value, &options).await?;
+    call.written(StatusCode::CREATED, &created, &warnings)
 }
 
 pub(super) async fn update(call: Call, body: Body) -> Result<Response, Refusal> {
     let meant = Meant::of(&call)?;
     let value = body::read_json(&call.headers, body, ONE_OBJECT).await?;
-    let (kind, registry) = (call.target.kind, &call.server.registry);
-    let (namespace, name) = (call.target.namespace(), call.name());
-    let options = meant.options();
-    let updated = registry.update(kind, namespace, name, value.clone(), &options);
-    let mut response = call.shown(StatusCode::OK, &updated.await?)?;
-    let whole = Some(&value).filter(|_| meant.subresource != Subresource::Scale);
-    meant.warn(&mut response, kind, whole);
-    Ok(response)
+    let (kind, registry, options) = (call.target.kind, &call.server.registry, meant.options());
+    let warnings = meant.warnings(kind, &value);
+    let updated = registry.update(kind, call.target.namespace(), call.name(), value, &options);
+    call.written(StatusCode::OK, &updated.await?, &warnings)
 }
 
 pub(super) async fn patch(call: Call, body: Body) -> Result<Response, Refusal> {
     let meant = Meant::of(&call)?;
     let patch = body::read_patch(&call.headers, body).await?;
-    let (kind, registry) = (call.target.kind, &call.server.registry);
-    let (namespace, name) = (call.target.namespace(), call.name());
-    let options = meant.options();
-    let patched = registry.patch(kind, namespace, name, &patch, &options);
-    let mut response = call.shown(StatusCode::OK, &patched.await?)?;
-    if let Patch::Merge(value) = &patch {
-        let whole = Some(value).filter(|_| meant.subresource != Subresource::Scale);
-        meant.warn(&mut response, kind, whole);
-    }
-    Ok(response)
+    let (kind, registry, options) = (call.target.kind, &call.server.registry, meant.options());
+    let warnings = match &patch {
+        Patch::Merge(value) => meant.warnings(kind, value),
+        // Its fields are known only when it is applied.
+        Patch::Json(_) => Vec::new(),
+    };
+    let patched = registry.patch(kind, call.target.namespace(), call.name(), &patch, &options);
+    call.written(StatusCode::OK, &patched.await?, &warnings)
 }
 
 pub(super) async fn delete(call: Call, body: Body) -> Result<Response, Refusal> {

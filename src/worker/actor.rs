@@ -9,7 +9,7 @@ use std::time::Duration;
 use cube_api::event::EventType;
 use cube_api::task::{Task, TaskStatus};
 use cube_plan::worker::{Look, Progress, Step, WaitingOn, decide, status};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::form::Ground;
@@ -22,6 +22,10 @@ use crate::world::World;
 
 /// A container that nobody wishes for is looked at twice, so long apart, before it is removed: its Task may be on its way.
 pub const SECOND_LOOK: Duration = Duration::from_secs(3);
+
+/// An engine that is being stopped takes so long at most from its first container to its own end (Docker's own bound is
+/// 15 s).
+pub const ENGINE_STOPS: SignedDuration = SignedDuration::from_secs(20);
 
 /// What is known of one Task.
 pub struct Slot {

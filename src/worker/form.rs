@@ -176,7 +176,7 @@ fn mounts(task: &Task) -> Vec<Mount> {
             Medium::Memory => MountSource::Tmpfs {
                 size_bytes: empty()?.size_limit.as_ref().map(Quantity::units),
             },
-            Medium::Disk => MountSource::Volume(scratch_name(task, name)),
+            Medium::Disk => MountSource::Scratch(scratch_name(task, name)),
         })
     };
     let mount = |mount: &task::VolumeMount| {

@@ -6,7 +6,7 @@ use cube_api::task::Termination;
 use cube_plan::worker::{End, Image, Obstacle, Step, backoff, judge};
 use jiff::SignedDuration;
 
-use super::actor::{Actor, BeforeEnd};
+use super::actor::{Actor, BeforeEnd, ENGINE_STOPS};
 use super::steps::Outcome;
 use crate::engine::{Container, EngineError, State};
 
@@ -299,11 +299,15 @@ impl Actor {
         let task = slot.task.clone();
         let termination = end.termination.clone();
         let with_engine = end.with_engine;
-        slot.before_end = (!with_engine).then(|| BeforeEnd {
-            at: end.seen_at,
-            id: end.id.clone(),
-            progress: slot.progress.clone(),
-        });
+        // Started again, it may end once more with the same engine: the first of these ends is the one to go back before.
+        let same = |before: &BeforeEnd| end.seen_at.duration_since(before.at) <= ENGINE_STOPS;
+        if !slot.before_end.as_ref().is_some_and(same) {
+            slot.before_end = (!with_engine).then(|| BeforeEnd {
+                at: end.seen_at,
+                id: end.id.clone(),
+                progress: slot.progress.clone(),
+            });
+        }
         judge(&mut slot.progress, end, task.spec.restart_policy);
         let delay = backoff(slot.progress.failures);
         let ended = match (termination.exit_code, termination.reason.as_str()) {

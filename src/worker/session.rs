@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::actor::{Actor, Message, Slot};
+use super::actor::{Actor, ENGINE_STOPS, Message, Slot};
 use super::form::Ground;
 use super::journal::Journal;
 use super::link::{Assignment, Link};
@@ -32,9 +32,6 @@ use crate::world::World;
 const RELIST: Duration = Duration::from_secs(60);
 /// The first wait before an engine that does not answer is asked again; it doubles.
 const RECONNECT: Duration = Duration::from_millis(100);
-/// An engine that is being stopped takes so long at most from its first container to its own end (Docker's own bound is
-/// 15 s).
-const ENGINE_STOPS: SignedDuration = SignedDuration::from_secs(20);
 /// The last one: how late at most an engine that is back is noticed.
 const RECONNECT_MOST: Duration = Duration::from_secs(2);
 
@@ -100,6 +97,7 @@ pub async fn run(
         node: Node::default(),
         contact_path,
         last_contact,
+        went: false,
         last_engine,
         events: None,
         connecting: None,
@@ -157,6 +155,8 @@ struct Session {
     node: Node,
     contact_path: PathBuf,
     last_contact: Option<Timestamp>,
+    /// Whether this worker saw the engine go since.
+    went: bool,
     /// Which engine it was then.
     last_engine: Option<String>,
     events: Option<Events>,
@@ -214,6 +214,7 @@ impl Session {
             actor.with_engine = died_with_engine(
                 &connected.containers,
                 self.last_contact,
+                self.went,
                 crate::world::host::engine_started_at(),
             );
         }
@@ -238,6 +239,7 @@ impl Session {
         let now = actor.world.now();
         if actor.engine_up {
             self.last_contact = Some(now);
+            self.went = true;
         }
         if actor.engine_up {
             actor.take_back_ends(now);
@@ -305,8 +307,21 @@ async fn all(
 fn died_with_engine(
     containers: &[Container],
     last_contact: Option<Timestamp>,
+    went: bool,
     engine_start: Option<Timestamp>,
 ) -> BTreeSet<String> {
+    // This worker saw it go: it took with it what ended from shortly before then on.
+    if let Some(contact) = last_contact.filter(|_| went) {
+        let since = contact.saturating_sub(ENGINE_STOPS).unwrap_or(contact);
+        let died = |container: &&Container| {
+            matches!(container.state, State::Exited { .. }) && container.finished_at.is_some_and(|at| at >= since)
+        };
+        return containers
+            .iter()
+            .filter(died)
+            .map(|container| container.id.clone())
+            .collect();
+    }
     // Clocks of whole seconds, and an engine that takes its time to write down what it stopped.
     let slack = SignedDuration::from_secs(15);
     let died = |container: &&Container| {

@@ -220,6 +220,11 @@ pub fn subnet(number: u32) -> String {
     format!("10.{}.{}.0/28", 100 + process % 100, process / 100 % 60 * 4 + number)
 }
 
+/// Addresses that hold [`subnet`]'s, and others'.
+pub fn subnet_around(number: u32) -> String {
+    subnet(number).replace("/28", "/27")
+}
+
 /// A port of loopback that was free a moment ago.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");

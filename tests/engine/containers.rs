@@ -330,7 +330,7 @@ pub async fn the_engine_tells_of_itself(bench: Bench) {
 
 pub async fn what_the_spec_says_is_what_runs(bench: Bench) {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let script = "pwd; id -u; id -g; hostname; echo $A.$B; echo $0.$1; cat /proc/1/comm; ls /sys/class/net";
+    let script = "pwd; id -u; id -g; hostname; echo $A.$B; echo $0.$1; cat /proc/1/comm; ls -d /sys/class/net/eth0";
     let spec = ContainerSpec {
         command: Some(words(&["sh", "-c"])),
         args: Some(words(&[script, "zero", "one"])),
@@ -342,13 +342,11 @@ pub async fn what_the_spec_says_is_what_runs(bench: Bench) {
         ..bench.sleeper("it")
     };
     let id = bench.run(&spec).await;
-    assert_eq!(bench.ended(&id).await, 0);
-    let (out, error) = bench.log(&id, LogOptions::default()).await;
-    assert_eq!(error, "");
+    assert_ne!(bench.ended(&id).await, 0, "there is no such device");
+    let (out, _) = bench.log(&id, LogOptions::default()).await;
     let lines: Vec<&str> = out.lines().collect();
-    let (init, rest) = (lines[6], [&lines[..6], &lines[7..]].concat());
-    assert_eq!(rest, ["/tmp", "7", "8", "my-host", "new.b=b", "zero.one", "lo"]);
-    assert!(init.contains("init"), "{init}");
+    assert_eq!(lines[..6], ["/tmp", "7", "8", "my-host", "new.b=b", "zero.one"]);
+    assert!(lines[6].contains("init"), "{out}");
 
     // The machine's own network and name, whatever is said besides.
     let spec = ContainerSpec {

@@ -49,7 +49,7 @@ pub async fn volumes_are_made_once_and_removed_with_care(bench: Bench) {
     labels.insert(SCRATCH_LABEL.to_owned(), "true".to_owned());
     let scratch = bench.name("scratch");
     engine.ensure_volume(&scratch, &labels).await.expect("made");
-    let source = MountSource::Volume(scratch.clone());
+    let source = MountSource::Scratch(scratch.clone());
     let spec = bench.mounting("it", "exec sleep 1000", vec![mount(source, "/data", None)]);
     let id = engine.create(&spec).await.expect("created");
     let what = format!("volume {scratch}");
@@ -76,7 +76,8 @@ pub async fn a_sub_path_that_leads_out_is_refused(bench: Bench) {
         .expect("made");
     let sources = [
         MountSource::Bind("/tmp".to_owned()),
-        MountSource::Volume(volume),
+        MountSource::Volume(volume.clone()),
+        MountSource::Scratch(volume),
         MountSource::Tmpfs { size_bytes: None },
     ];
     for source in sources {
@@ -132,6 +133,36 @@ pub async fn mounts_hold_what_they_should(bench: Bench) {
         other => panic!("{other:?}"),
     }
     assert!(!missing.exists(), "what is missing is not made");
+}
+
+pub async fn scratch_is_empty_and_open_to_all(bench: Bench) {
+    let engine = &bench.engine;
+    let mut labels = bench.labels();
+    let named = bench.name("named");
+    engine.ensure_volume(&named, &labels).await.expect("made");
+    labels.insert(SCRATCH_LABEL.to_owned(), "true".to_owned());
+    let scratch = bench.name("scratch");
+    let run = async |name: &str, source, sub_path, script| {
+        let spec = ContainerSpec {
+            user: Some("1000:1000".to_owned()),
+            ..bench.mounting(name, script, vec![mount(source, "/etc", sub_path)])
+        };
+        let id = bench.run(&spec).await;
+        assert_eq!(bench.ended(&id).await, 0, "{name}");
+        bench.log(&id, LogOptions::default()).await.0
+    };
+    let list = "ls /etc; touch /etc/mine";
+    engine.ensure_volume(&scratch, &labels).await.expect("made");
+    // The engine itself puts three files there.
+    let out = run("scratch", MountSource::Scratch(scratch.clone()), None, list).await;
+    assert!(!out.contains("passwd"), "{out}");
+    let out = run("part", MountSource::Scratch(scratch.clone()), Some("a/b"), list).await;
+    assert!(!out.contains("passwd"), "{out}");
+    engine.ensure_volume(&scratch, &labels).await.expect("there");
+    let out = run("again", MountSource::Scratch(scratch), None, "ls /etc").await;
+    assert!(out.contains("mine"), "{out}");
+    let out = run("named", MountSource::Volume(named), None, "ls /etc").await;
+    assert!(out.contains("passwd"), "as the image has it: {out}");
 }
 
 pub async fn a_sub_path_is_made_and_never_leads_out(bench: Bench) {

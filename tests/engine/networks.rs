@@ -139,19 +139,11 @@ pub async fn subnets_do_not_overlap(bench: Bench) {
     let second = bench.network("second", Some(subnet.clone()));
     let overlap = Err(EngineError::SubnetInUse { subnet });
     assert_eq!(engine.ensure_network(&second).await, overlap);
+    let around = crate::bench::subnet_around(2);
+    let third = bench.network("third", Some(around.clone()));
+    let overlap = Err(EngineError::SubnetInUse { subnet: around });
+    assert_eq!(engine.ensure_network(&third).await, overlap);
     assert_eq!(engine.networks(&bench.cluster).await.expect("a list").len(), 1);
-}
-
-pub async fn a_subnet_around_anothers_overlaps(bench: Bench) {
-    let engine = &bench.engine;
-    let wide = bench.network("wide", Some("172.16.0.0/12".to_owned()));
-    let refused = engine.ensure_network(&wide).await;
-    let subnet = "172.16.0.0/12".to_owned();
-    assert_eq!(
-        refused,
-        Err(EngineError::SubnetInUse { subnet }),
-        "the engine's own bridge is there"
-    );
 }
 
 pub async fn containers_find_one_another_by_name(bench: Bench) {
@@ -172,8 +164,10 @@ pub async fn containers_find_one_another_by_name(bench: Bench) {
         let ask = bench.script(&format!("ask{number}"), &format!("nslookup {name}"));
         let id = bench.run(&bench.member(ask, &network, &[])).await;
         let ended = bench.ended(&id).await;
-        let log = bench.log(&id, LogOptions::default()).await;
-        assert_eq!(ended, code, "{name}: {log:?}");
+        let (out, error) = bench.log(&id, LogOptions::default()).await;
+        // Some say the address, and end with 1 for want of one of IPv6.
+        let found = ended == 0 || out.contains(&address[0]);
+        assert_eq!(found, code == 0, "{name}: {ended} {out}{error}");
     }
 }
 

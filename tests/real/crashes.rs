@@ -73,3 +73,104 @@ fn a_flipped_bit_is_told_and_never_served() {
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
+
+/// A small file system of a test's own.
+struct Tmpfs(std::path::PathBuf);
+
+impl Tmpfs {
+    fn mount(path: std::path::PathBuf, size: &str) -> Self {
+        fs::create_dir(&path).unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "cube-test"]);
+        assert!(mount.arg(&path).status().unwrap().success(), "mount needs root");
+        Self(path)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_writes_alone_and_room_brings_them_back() {
+    let mut cube = Cube::new();
+    let disk = Tmpfs::mount(cube.path("data"), "12m");
+    cube.write("t.yaml", &sleeper("t"));
+    cube.start();
+    cube.await_running("t");
+    let container = cube.container("t");
+
+    let junk = disk.0.join("junk");
+    let filled = std::process::Command::new("dd")
+        .args(["if=/dev/zero", "bs=64k", &format!("of={}", junk.display())])
+        .output()
+        .unwrap();
+    assert!(!filled.status.success(), "the disk is not full");
+    // Large enough that no free page of the store's file holds it.
+    let large = |name: &str| {
+        sleeper(name).replace(
+            "name: ",
+            &format!("annotations: {{ note: {} }}, name: ", "x".repeat(200_000)),
+        )
+    };
+    for n in 0..8 {
+        cube.write(&format!("l{n}.yaml"), &large(&format!("l{n}")));
+    }
+    let told = cube.await_line("store");
+    assert!(told.contains("room") || told.contains("space"), "{told}");
+    // What runs runs on, what is known is served, what cannot be kept is refused with a word.
+    assert_eq!(cube.container("t"), container);
+    assert_eq!(cube.status("t")["phase"], "Running");
+    let file = cube.path("refused.yaml");
+    super::harness::write(&file, &sleeper("refused"));
+    let refused = cube.cube(&["apply", "-f", file.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1), "{}", super::harness::shown(&refused));
+
+    fs::remove_file(&junk).unwrap();
+    for n in 0..8 {
+        cube.await_running(&format!("l{n}"));
+    }
+    assert_eq!(cube.container("t"), container);
+    // What was acknowledged is there after a kill.
+    cube.kill();
+    cube.start();
+    cube.await_running("l7");
+    cube.kill();
+}
+
+#[test]
+fn two_writers_of_one_object_are_told_of_each_other() {
+    let cube = Cube::up();
+    let file = cube.path("mine.yaml");
+    super::harness::write(&file, &sleeper("t"));
+    let file = file.to_str().unwrap().to_owned();
+    cube.ok(&["apply", "-f", &file, "--wait", "--timeout", "60s"]);
+    // The directory says it too, and is told whose it is.
+    cube.write("t.yaml", &sleeper("t").replace("100000", "99999"));
+    cube.await_line("refused (t.yaml)");
+    assert_eq!(cube.object("task", "t")["spec"]["command"][1], "100000");
+    // Many at once: each is answered, and the last of them is what is there.
+    let writers: Vec<_> = (0..8)
+        .map(|n| {
+            let path = cube.path(&format!("w{n}.yaml"));
+            super::harness::write(&path, &sleeper("t").replace("100000", &format!("{}", 200_000 + n)));
+            cube.begin(&["apply", "-f", path.to_str().unwrap()])
+        })
+        .collect();
+    for writer in writers {
+        assert!(writer.wait_with_output().unwrap().status.success());
+    }
+    let seconds: u64 = cube.object("task", "t")["spec"]["command"][1]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((200_000..200_008).contains(&seconds));
+    cube.await_true("one container of the last wish runs", || {
+        let all = cube.containers(&[]);
+        all.len() == 1
+            && cube.docker(&["inspect", "--format", "{{index .Config.Entrypoint 1}}", &all[0]]) == seconds.to_string()
+    });
+}

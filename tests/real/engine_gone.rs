@@ -38,7 +38,9 @@ impl Dockerd {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(120) {
             let log = std::fs::File::create(self.path("log")).unwrap();
-            let child = Command::new("dockerd")
+            // In a network of its own: without a bridge it would take away the other engine's.
+            let child = Command::new("unshare")
+                .args(["--net", "dockerd"])
                 .args(["--data-root", &self.path("data"), "--exec-root", &self.path("run")])
                 .args(["--pidfile", &self.path("pid"), "--host", &self.address()])
                 .args([
@@ -94,6 +96,10 @@ impl Drop for Dockerd {
     fn drop(&mut self) {
         if self.child.is_some() {
             let address = self.address();
+            if std::thread::panicking() {
+                self.signal(rustix::process::Signal::KILL);
+                return unmount(self.directory.path());
+            }
             for id in docker(Some(&address), &["ps", "--all", "--quiet"]).lines() {
                 docker(Some(&address), &["rm", "--force", id]);
             }
@@ -143,8 +149,6 @@ fn an_engine_that_is_restarted_or_killed_loses_nothing() {
             ready.unwrap()["status"].as_str().unwrap().to_owned()
         };
         cube.await_true("the node says that its engine is away", || ready(&cube) == "False");
-        // Nothing is known of the containers, so nothing is said of them.
-        assert_eq!(cube.status("a")["restarts"].as_u64().unwrap_or(0), 0);
         dockerd.run();
         cube.await_true("the node is ready again", || ready(&cube) == "True");
         for name in ["a", "b"] {

@@ -197,6 +197,13 @@ impl Cube {
         self.command(arguments).output().unwrap()
     }
 
+    /// Starts a verb.
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    }
+
     /// Runs a verb that must succeed, and gives what it printed.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.cube(arguments);
@@ -313,6 +320,9 @@ impl Drop for Cube {
         if let Some(process) = &mut self.process {
             let _ = process.child.kill();
             let _ = process.child.wait();
+        }
+        if self.engine.is_some() && std::thread::panicking() {
+            return;
         }
         if !self.options.iter().any(|option| option == "sim") && self.path("data").join("cube.redb").exists() {
             for id in self.containers(&[]) {

@@ -86,13 +86,16 @@ pub(crate) struct Bed {
 impl Bed {
     /// A bed with these nodes (name and memory), all ready.
     pub async fn new(nodes: &[(&str, &str)]) -> Self {
+        Self::over(nodes, Options::default()).await
+    }
+
+    /// The same over a store with these options.
+    pub async fn over(nodes: &[(&str, &str)], options: Options) -> Self {
         let world = World::new(Virtual {
             began: Instant::now(),
             count: AtomicU64::new(1),
         });
-        let registry = Registry::open(Store::memory(Options::default()), world.clone())
-            .await
-            .unwrap();
+        let registry = Registry::open(Store::memory(options), world.clone()).await.unwrap();
         let mut bed = Self {
             registry,
             manners: Arc::default(),
@@ -158,6 +161,14 @@ impl Bed {
         self.stop.cancel();
         for running in self.running.drain(..) {
             running.await.unwrap();
+        }
+    }
+
+    /// Everything is cut off where it is, as by `kill -9`.
+    pub async fn kill(&mut self) {
+        for running in self.running.drain(..) {
+            running.abort();
+            assert!(running.await.unwrap_err().is_cancelled());
         }
     }
 

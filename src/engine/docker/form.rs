@@ -191,16 +191,17 @@ fn docker_mount(mount: &Mount, resolved: Resolved) -> DockerMount {
     let plain = match (&mount.source, resolved) {
         (_, Resolved::Path(path)) => bind(path),
         (MountSource::Bind(path), _) => bind(path.clone()),
-        (MountSource::Volume(name), resolved) => DockerMount {
+        (MountSource::Volume(name) | MountSource::Scratch(name), resolved) => DockerMount {
             typ: Some(MountType::VOLUME),
             source: Some(name.clone()),
-            volume_options: match resolved {
-                Resolved::InVolume(path) => Some(MountVolumeOptions {
-                    subpath: Some(path),
-                    ..MountVolumeOptions::default()
-                }),
-                _ => None,
-            },
+            volume_options: Some(MountVolumeOptions {
+                no_copy: Some(matches!(mount.source, MountSource::Scratch(_))),
+                subpath: match resolved {
+                    Resolved::InVolume(path) => Some(path),
+                    _ => None,
+                },
+                ..MountVolumeOptions::default()
+            }),
             ..DockerMount::default()
         },
         (MountSource::Tmpfs { .. }, _) => DockerMount {

@@ -1,5 +1,6 @@
 //! Volumes of an engine, and the sub paths of what is mounted.
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bollard::models::{Volume, VolumeCreateRequest};
@@ -21,7 +22,12 @@ impl DockerEngine {
             ..VolumeCreateRequest::default()
         };
         match self.docker.create_volume(request).await.map_err(fault::of) {
-            Ok(_) => Ok(()),
+            Ok(volume) => {
+                if is_scratch(&volume.labels) && self.wire.local {
+                    blocking(move || open_to_all(Path::new(&volume.mountpoint))).await?;
+                }
+                Ok(())
+            }
             // One of the same name and another driver will do.
             Err(EngineError::Refused { status: 409, message }) => match self.volume(name).await? {
                 Some(_) => Ok(()),
@@ -45,9 +51,8 @@ impl DockerEngine {
             return Ok(());
         };
         let what = format!("volume {name}");
-        let scratch = volume.labels.get(SCRATCH_LABEL).is_some_and(|value| value == "true");
-        let cluster = volume.labels.get(CLUSTER_LABEL).filter(|_| scratch);
-        let Some(cluster) = cluster else {
+        let cluster = volume.labels.get(CLUSTER_LABEL);
+        let Some(cluster) = cluster.filter(|_| is_scratch(&volume.labels)) else {
             return Err(EngineError::NotOurs { what });
         };
         if self.has_part_in_use(&volume, cluster).await? {
@@ -95,7 +100,7 @@ impl DockerEngine {
             // Empty at each start, so that every part of it is like the whole.
             MountSource::Tmpfs { .. } => Ok(Resolved::Whole),
             MountSource::Bind(path) => self.beneath(path, sub_path).await.map(Resolved::Path),
-            MountSource::Volume(name) => self.in_volume(name, sub_path).await,
+            MountSource::Volume(name) | MountSource::Scratch(name) => self.in_volume(name, sub_path).await,
         }
     }
 
@@ -124,6 +129,20 @@ impl DockerEngine {
         }
         let (source, sub_path) = (source.to_owned(), sub_path.to_owned());
         blocking(move || subpath::resolve(&source, &sub_path)).await?
+    }
+}
+
+fn is_scratch(labels: &HashMap<String, String>) -> bool {
+    labels.get(SCRATCH_LABEL).is_some_and(|value| value == "true")
+}
+
+/// Lets every user write to a new volume: which one its container will have, nobody knows yet. One that has something in
+/// it is its container's own business. Nothing is lost where we may not: root can still write to it.
+fn open_to_all(directory: &Path) {
+    let is_empty = std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
+    if is_empty {
+        let all = std::fs::Permissions::from_mode(0o777);
+        let _ = std::fs::set_permissions(directory, all);
     }
 }
 

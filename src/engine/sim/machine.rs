@@ -157,7 +157,7 @@ impl Machine {
             });
         }
         for mount in &spec.mounts {
-            if let MountSource::Volume(volume) = &mount.source {
+            if let MountSource::Volume(volume) | MountSource::Scratch(volume) = &mount.source {
                 self.volumes.entry(volume.clone()).or_default();
             }
         }
@@ -427,12 +427,11 @@ impl Machine {
                 }),
             };
         }
-        // Only the same subnet is seen as overlapping here.
         if let Some(subnet) = &spec.subnet
             && self
                 .networks
                 .values()
-                .any(|other| other.subnet.as_ref() == Some(subnet))
+                .any(|other| other.subnet.as_ref().is_some_and(|other| overlap(other, subnet)))
         {
             return Err(EngineError::SubnetInUse { subnet: subnet.clone() });
         }
@@ -482,10 +481,9 @@ impl Machine {
             return Err(EngineError::NotOurs { what });
         }
         let mounts = self.containers.values().flat_map(|container| &container.spec.mounts);
-        if mounts
-            .into_iter()
-            .any(|mount| matches!(&mount.source, MountSource::Volume(used) if used == name))
-        {
+        if mounts.into_iter().any(
+            |mount| matches!(&mount.source, MountSource::Volume(used) | MountSource::Scratch(used) if used == name),
+        ) {
             return Err(EngineError::InUse { what });
         }
         self.volumes.remove(name);
@@ -497,6 +495,20 @@ fn missing(id: &str) -> EngineError {
     EngineError::NotFound {
         what: format!("container {id}"),
     }
+}
+
+/// Whether two subnets of IPv4 have an address in common.
+fn overlap(one: &str, other: &str) -> bool {
+    let parse = |text: &str| {
+        let (address, bits) = text.split_once('/')?;
+        let address: std::net::Ipv4Addr = address.parse().ok()?;
+        Some((u32::from(address), bits.parse::<u32>().ok()?))
+    };
+    let (Some((one, wide)), Some((other, narrow))) = (parse(one), parse(other)) else {
+        return one == other;
+    };
+    let differ = 32_u32.saturating_sub(wide.min(narrow));
+    one.checked_shr(differ) == other.checked_shr(differ)
 }
 
 /// The number of a signal by name, with or without `SIG`, or by number.

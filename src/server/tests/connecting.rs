@@ -168,3 +168,24 @@ async fn who_leaves_frees_the_watch() {
     }
     panic!("the watch is open still");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_does_not_hold_up_the_end() {
+    let socket = Socket::new().await;
+    let options = crate::registry::WriteOptions::new("test");
+    for name in 0..40 {
+        let env = json!([{ "name": "A", "value": "x".repeat(100_000) }]);
+        let task = json!({ "metadata": { "name": format!("t{name}") }, "spec": { "image": "x", "env": env } });
+        socket
+            .registry
+            .create(Kind::Task, "default", task, &options)
+            .await
+            .unwrap();
+    }
+    let mut asleep = socket.ask("GET /apis/cube/v1/tasks HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    until(&mut asleep, "\r\n\r\n").await;
+    socket.shutdown.cancel();
+    let begun = Instant::now();
+    socket.serving.await.unwrap();
+    assert_eq!(begun.elapsed().as_secs(), 5);
+}

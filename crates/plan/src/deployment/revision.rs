@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use cube_api::{
     hash,
-    meta::{DEPLOYMENT_LABEL, PULL_ANNOTATION, RESTARTED_ANNOTATION},
+    meta::{DEPLOYMENT_LABEL, RESTARTED_ANNOTATION},
     revision::{Revision, RevisionSpec},
     task::TaskTemplate,
 };
@@ -78,12 +78,7 @@ pub(super) fn current<'a>(look: &Look<'a>) -> Current<'a> {
     meta.labels
         .insert(DEPLOYMENT_LABEL.to_owned(), task::label(&deployment.metadata.name));
     task::own(deployment, meta);
-    for wish in [RESTARTED_ANNOTATION, PULL_ANNOTATION] {
-        match deployment.metadata.annotations.get(wish) {
-            Some(at) => meta.annotations.insert(wish.to_owned(), at.clone()),
-            None => meta.annotations.remove(wish),
-        };
-    }
+    task::pass_on(deployment, &mut meta.annotations);
     revision.spec = RevisionSpec {
         revision: number,
         hash,

@@ -117,6 +117,11 @@ pub(super) fn plan<'a>(look: &Look, tasks: &Tasks<'a>, current: &Current) -> Pla
         idle + ready_may_go
     };
     delete.extend(old[..old_may_go].iter().map(|task| (*task, Why::OldRevision)));
+    // Fewer are wished than when these were made: those that do no work yet give way to old ones that do.
+    let most = wished + bounds.surge as usize;
+    let overflow = (new.len() - excess + old.len() - old_may_go).saturating_sub(most);
+    let idle_new = new[excess..].iter().filter(|task| !is_ready(task));
+    delete.extend(idle_new.take(overflow).map(|task| (*task, Why::TooMany)));
     let whole = delete.len() <= BATCH;
     delete.truncate(BATCH);
 
@@ -124,10 +129,12 @@ pub(super) fn plan<'a>(look: &Look, tasks: &Tasks<'a>, current: &Current) -> Pla
     let gone_old = delete.iter().filter(|(_, why)| *why == Why::OldRevision).count();
     let (new_left, old_left) = (tasks.new.len() - gone_new, tasks.old.len() - gone_old);
     let missing = wished.saturating_sub(new_left);
-    let most = wished + bounds.surge as usize;
     let ending = if way.waits_for_ends() {
-        let blocks = |task: &&&Task| way != Way::Recreate || !current.is_of(number(task));
-        gone_old + tasks.leaving.iter().filter(blocks).count()
+        // What no node has, or what is over, has nothing that another could want.
+        let has = |task: &Task| task.status.node.is_some() && !task.status.phase.is_over();
+        let blocks = |task: &&Task| has(task) && (way != Way::Recreate || !current.is_of(number(task)));
+        let going = delete.iter().map(|(task, _)| *task);
+        going.chain(tasks.leaving.iter().copied()).filter(blocks).count()
     } else {
         0
     };

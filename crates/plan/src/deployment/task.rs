@@ -7,10 +7,10 @@ use cube_api::{
     hash,
     kinds::Kind,
     meta::{DEPLOYMENT_LABEL, ObjectMeta, OwnerReference, PULL_ANNOTATION, RESTARTED_ANNOTATION, REVISION_LABEL},
-    task::{Task, TaskStatus},
+    task::Task,
 };
 
-use super::{Look, revision::Current};
+use super::{Look, is_own, revision::Current};
 
 /// Label values are this long at most.
 const LABEL_LENGTH: usize = 63;
@@ -72,63 +72,95 @@ pub(super) fn any_of(look: &Look, revision: u64, hash: &str) -> bool {
 /// A new Task of the revision.
 pub(super) fn make(look: &Look, current: &Current) -> Task {
     let deployment = look.deployment;
-    let mut task = Task {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{}-{}-", stem(deployment), current.number())),
-            namespace: deployment.metadata.namespace.clone(),
-            ..ObjectMeta::default()
-        },
-        ..Task::default()
+    let mut metadata = ObjectMeta {
+        generate_name: Some(format!("{}-{}-", stem(deployment), current.number())),
+        namespace: deployment.metadata.namespace.clone(),
+        labels: labels(look, current, &BTreeMap::new()),
+        annotations: annotations(look, current, &BTreeMap::new()),
+        ..ObjectMeta::default()
     };
-    bring(look, current, &mut task);
-    task
+    own(deployment, &mut metadata);
+    Task {
+        metadata,
+        spec: deployment.spec.template.spec.clone(),
+        ..Task::default()
+    }
 }
 
 /// The Task as it is to be, if it is not so: labels, annotations and spec of the template, and its owner.
 pub(super) fn changed(look: &Look, current: &Current, task: &Task) -> Option<Task> {
-    let mut wanted = Task {
-        status: TaskStatus::default(),
-        ..task.clone()
+    let meta = &task.metadata;
+    let (labels, annotations) = (
+        labels(look, current, &meta.labels),
+        annotations(look, current, &meta.annotations),
+    );
+    let spec = &look.deployment.spec.template.spec;
+    if labels == meta.labels && annotations == meta.annotations && *spec == task.spec && is_own(look.deployment, meta) {
+        return None;
+    }
+    let mut metadata = ObjectMeta {
+        labels,
+        annotations,
+        ..meta.clone()
     };
-    bring(look, current, &mut wanted);
-    (wanted.metadata != task.metadata || wanted.spec != task.spec).then_some(wanted)
+    own(look.deployment, &mut metadata);
+    Some(Task {
+        metadata,
+        spec: spec.clone(),
+        ..Task::default()
+    })
 }
 
 /// An old Task with its owner, if it has none.
 pub(super) fn adopted(look: &Look, task: &Task) -> Option<Task> {
-    let mut wanted = Task {
-        status: TaskStatus::default(),
-        ..task.clone()
-    };
-    own(look.deployment, &mut wanted.metadata);
-    (wanted.metadata != task.metadata).then_some(wanted)
+    if is_own(look.deployment, &task.metadata) {
+        return None;
+    }
+    let mut metadata = task.metadata.clone();
+    own(look.deployment, &mut metadata);
+    Some(Task {
+        metadata,
+        spec: task.spec.clone(),
+        ..Task::default()
+    })
 }
 
-fn bring(look: &Look, current: &Current, task: &mut Task) {
+fn labels(look: &Look, current: &Current, there: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let deployment = look.deployment;
-    let (old, new) = (&current.old_template().metadata, &deployment.spec.template.metadata);
-    let meta = &mut task.metadata;
-    let own_labels = [
-        (DEPLOYMENT_LABEL, label(&deployment.metadata.name)),
-        (REVISION_LABEL, current.number().to_string()),
-    ];
-    merge(&mut meta.labels, &old.labels, &new.labels);
-    for (name, value) in own_labels {
-        meta.labels.insert(name.to_owned(), value);
-    }
-    merge(&mut meta.annotations, &old.annotations, &new.annotations);
+    let template = &deployment.spec.template.metadata.labels;
+    let mut labels = merged(there, &current.old_template().metadata.labels, template);
+    labels.insert(DEPLOYMENT_LABEL.to_owned(), label(&deployment.metadata.name));
+    labels.insert(REVISION_LABEL.to_owned(), current.number().to_string());
+    labels
+}
+
+fn annotations(look: &Look, current: &Current, there: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let deployment = look.deployment;
+    let template = &deployment.spec.template.metadata.annotations;
+    let mut annotations = merged(there, &current.old_template().metadata.annotations, template);
+    pass_on(deployment, &mut annotations);
+    annotations
+}
+
+/// The wish to restart is the Deployment's, and reaches its Tasks through their annotations.
+pub(super) fn pass_on(deployment: &Deployment, annotations: &mut BTreeMap<String, String>) {
     for wish in [RESTARTED_ANNOTATION, PULL_ANNOTATION] {
         match deployment.metadata.annotations.get(wish) {
-            Some(at) => meta.annotations.insert(wish.to_owned(), at.clone()),
-            None => meta.annotations.remove(wish),
+            Some(at) => annotations.insert(wish.to_owned(), at.clone()),
+            None => annotations.remove(wish),
         };
     }
-    own(deployment, meta);
-    task.spec = deployment.spec.template.spec.clone();
 }
 
 /// What the template no longer says goes, what it says comes, what others added stays.
-fn merge(there: &mut BTreeMap<String, String>, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) {
-    there.retain(|key, _| !old.contains_key(key) || new.contains_key(key));
-    there.extend(new.iter().map(|(key, value)| (key.clone(), value.clone())));
+fn merged(
+    there: &BTreeMap<String, String>,
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let others = there.iter().filter(|(key, _)| !old.contains_key(*key));
+    others
+        .chain(new)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }

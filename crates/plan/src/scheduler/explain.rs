@@ -13,7 +13,7 @@ use super::{
 pub struct Explanation {
     /// For people, in one line: how many nodes refuse for what, and what would help.
     pub message: String,
-    /// Something is under way that may make room by itself: a node that would fit is not ready, or Tasks that end.
+    /// Something is under way that may make room by itself: a node that would fit is not ready, or Tasks will end.
     pub under_way: bool,
 }
 
@@ -165,18 +165,18 @@ fn hint(index: &Index, demand: &Demand) -> Option<String> {
     best.map(|(_, hint)| hint)
 }
 
-/// Whether the node could take the Task when it is ready and what leaves it has gone.
+/// Whether the node could take the Task when it is ready and what ends has ended.
 fn may_fit(demand: &Demand, state: &NodeState, said: &Said) -> bool {
-    let leaving = state.leaving;
-    if said.not_ready.is_none() && leaving == Usage::default() {
+    let ending = state.ending;
+    if said.not_ready.is_none() && ending == Usage::default() {
         return false;
     }
     let refusals = state.refusals(demand, said);
     refusals.iter().all(|refusal| match refusal {
         Refusal::NotReady(_) => true,
-        Refusal::Cpu { needs, free } => *needs <= free + leaving.cpu,
-        Refusal::Memory { needs, free } => *needs <= free + leaving.memory,
-        Refusal::Full(_) | Refusal::Port { .. } => leaving.tasks > 0,
+        Refusal::Cpu { needs, free } => *needs <= free + ending.cpu,
+        Refusal::Memory { needs, free } => *needs <= free + ending.memory,
+        Refusal::Full(_) | Refusal::Port { .. } => ending.tasks > 0,
         Refusal::Cordoned | Refusal::Selector(..) | Refusal::Tainted(_) => false,
     })
 }

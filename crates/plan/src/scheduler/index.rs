@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use cube_api::{
     condition::{self, READY, Truth},
     node::{Node, Taint},
-    task::{Protocol, Task},
+    task::{Protocol, RestartPolicy, Task},
 };
 
 use super::{
@@ -25,7 +25,7 @@ pub struct Index {
 struct Assigned {
     node: String,
     demand: Demand,
-    leaving: bool,
+    ends: bool,
 }
 
 /// One node.
@@ -35,8 +35,8 @@ pub struct NodeState {
     pub said: Option<Said>,
     /// What its Tasks take.
     pub used: Usage,
-    /// What those of them take that are being deleted.
-    pub leaving: Usage,
+    /// What those of them take that end by themselves: they are being deleted, or run once.
+    pub ending: Usage,
     /// Who has which port.
     pub ports: BTreeMap<(Protocol, u16), BTreeMap<String, Option<String>>>,
     /// So many of its Tasks have this controller.
@@ -142,7 +142,7 @@ impl Index {
         let assigned = holds.map(|node| Assigned {
             node: node.to_owned(),
             demand: Demand::of(task),
-            leaving: task.metadata.is_deleting(),
+            ends: task.metadata.is_deleting() || task.spec.restart_policy != RestartPolicy::Always,
         });
         self.put(key, assigned)
     }
@@ -164,8 +164,8 @@ impl Index {
         if let Some(new) = new {
             let state = self.nodes.entry(new.node.clone()).or_default();
             state.used.add(&new.demand);
-            if new.leaving {
-                state.leaving.add(&new.demand);
+            if new.ends {
+                state.ending.add(&new.demand);
             }
             for (protocol, port, address) in &new.demand.ports {
                 let holders = state.ports.entry((*protocol, *port)).or_default();
@@ -187,8 +187,8 @@ impl Index {
             return;
         };
         state.used.subtract(&old.demand);
-        if old.leaving {
-            state.leaving.subtract(&old.demand);
+        if old.ends {
+            state.ending.subtract(&old.demand);
         }
         for (protocol, port, _) in &old.demand.ports {
             if let Some(holders) = state.ports.get_mut(&(*protocol, *port)) {

@@ -24,4 +24,4 @@ pub use explain::Explanation;
 pub use filter::Refusal;
 pub use index::{Index, NodeState, Usage};
 pub use queue::{Queue, Rank};
-pub use status::{UNSCHEDULABLE, WAITING, unschedulable};
+pub use status::{UNSCHEDULABLE, WAITING, is_told, unschedulable};

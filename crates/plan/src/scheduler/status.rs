@@ -7,15 +7,21 @@ use jiff::Timestamp;
 
 use super::Explanation;
 
-/// The reason of a Task that fits nowhere.
+/// The reason of a Task that fits nowhere, and that nothing under way will make room for.
 pub const UNSCHEDULABLE: &str = "Unschedulable";
-/// The reason of its condition when something is under way that may make room by itself; else [`UNSCHEDULABLE`].
+/// The reason of a Task that fits nowhere now, while something is under way that may make room by itself.
 pub const WAITING: &str = "WaitingForRoom";
+
+/// Whether the Task was told that it fits nowhere.
+pub fn is_told(task: &Task) -> bool {
+    matches!(task.status.reason.as_str(), UNSCHEDULABLE | WAITING)
+}
 
 /// The status of a Task that fits nowhere.
 pub fn unschedulable(task: &Task, why: &Explanation, now: Timestamp) -> TaskStatus {
+    let reason = if why.under_way { WAITING } else { UNSCHEDULABLE };
     let mut status = TaskStatus {
-        reason: UNSCHEDULABLE.to_owned(),
+        reason: reason.to_owned(),
         message: why.message.clone(),
         observed_generation: task.metadata.generation,
         ..task.status.clone()
@@ -23,7 +29,7 @@ pub fn unschedulable(task: &Task, why: &Explanation, now: Timestamp) -> TaskStat
     let condition = Condition {
         kind: SCHEDULED.to_owned(),
         status: Truth::False,
-        reason: if why.under_way { WAITING } else { UNSCHEDULABLE }.to_owned(),
+        reason: reason.to_owned(),
         message: why.message.clone(),
         last_transition_time: None,
         observed_generation: task.metadata.generation,

@@ -7,51 +7,33 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
     time::Duration,
 };
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use cube::{
-    engine::LogOptions,
-    registry::{ApiError, Patch, Registry, TaskReport, WriteOptions},
-    server::{self, Logs, ServerState},
+    registry::{Patch, TaskReport, WriteOptions},
     store::{Options, Store},
-    world::World,
 };
-use cube_api::{kinds::Kind, task::Task};
-use futures_util::stream::BoxStream;
+use cube_api::kinds::Kind;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::TcpListener,
     process::Command,
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+
+use crate::serving::Serving;
 
 /// A kubectl that takes so long hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-struct NoLogs;
-
-#[async_trait]
-impl Logs for NoLogs {
-    async fn logs(&self, task: &Task, _: LogOptions) -> Result<BoxStream<'static, Result<Bytes, String>>, ApiError> {
-        Err(ApiError::not_found(Kind::Task, &task.metadata.name))
-    }
-}
 
 /// A server of its own, and one kubectl that talks to it.
 struct Stage {
     kubectl: PathBuf,
     version: (u64, u64),
-    registry: Registry,
-    url: String,
+    server: Serving,
     home: TempDir,
-    shutdown: CancellationToken,
 }
 
 struct Output {
@@ -62,25 +44,11 @@ struct Output {
 
 impl Stage {
     async fn new(kubectl: &Path, version: (u64, u64)) -> Self {
-        let registry = Registry::open(Store::memory(Options::default()), World::real())
-            .await
-            .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let shutdown = CancellationToken::new();
-        let state = ServerState {
-            registry: registry.clone(),
-            logs: Arc::new(NoLogs),
-            info: json!({}),
-        };
-        tokio::spawn(server::serve(listener, state, shutdown.clone()));
         Self {
             kubectl: kubectl.to_owned(),
             version,
-            registry,
-            url,
+            server: Serving::start(Store::memory(Options::default()), 0).await,
             home: tempfile::tempdir().unwrap(),
-            shutdown,
         }
     }
 
@@ -88,7 +56,7 @@ impl Stage {
         let mut command = Command::new(&self.kubectl);
         command
             .args(words(line))
-            .arg(format!("--server={}", self.url))
+            .arg(format!("--server={}", self.server.url()))
             .env_clear()
             .env("HOME", self.home.path())
             .env("PATH", env::var_os("PATH").unwrap_or_default())
@@ -151,7 +119,10 @@ impl Stage {
     async fn status(&self, name: &str, status: Value) {
         let options = WriteOptions::new("worker").status();
         let patch = Patch::Merge(json!({ "status": status }));
-        let patched = self.registry.patch(Kind::Task, "default", name, &patch, &options);
+        let patched = self
+            .server
+            .registry
+            .patch(Kind::Task, "default", name, &patch, &options);
         patched.await.unwrap();
     }
 }
@@ -245,7 +216,7 @@ async fn every_kubectl_works_unchanged() {
             changes(&stage).await;
             waits(&stage).await;
             deletes(&stage).await;
-            stage.shutdown.cancel();
+            stage.server.stop().await;
         });
     }
     // All verdicts, not only the first: their messages are on stderr.
@@ -361,6 +332,8 @@ async fn applies(stage: &Stage) {
         .input("apply -n nowhere -f -", WEB, 1, &["namespaces \"nowhere\" not found"])
         .await;
     if stage.since(27) {
+        let warning = ["Warning: unknown field \"spec.imgae\"", "configured"];
+        stage.input("apply --validate=warn -f -", &typo, 0, &warning).await;
         stage
             .input("apply --server-side -f -", WEB, 1, &["application/merge-patch+json"])
             .await;
@@ -433,7 +406,7 @@ async fn reads(stage: &Stage) {
         )
         .await;
 
-    let task = stage.registry.get(Kind::Task, "default", "web").unwrap();
+    let task = stage.server.registry.get(Kind::Task, "default", "web").unwrap();
     let event = json!({
         "metadata": { "name": "web.1" }, "involvedObject": serde_json::to_value(task.reference()).unwrap(),
         "reason": "Started", "message": "container is up", "type": "Normal", "count": 2,
@@ -442,6 +415,7 @@ async fn reads(stage: &Stage) {
     });
     let options = WriteOptions::new("worker");
     stage
+        .server
         .registry
         .create(Kind::Event, "default", event, &options)
         .await
@@ -539,6 +513,7 @@ async fn waits(stage: &Stage) {
                 "observedGeneration": generation })
     };
     let generation = stage
+        .server
         .registry
         .get(Kind::Task, "default", "web")
         .unwrap()
@@ -599,24 +574,30 @@ async fn deletes(stage: &Stage) {
     stage
         .ok("delete task made --wait=false", &["task.cube \"made\" deleted"])
         .await;
-    // The Task has a node: it goes when its worker says that nothing is left of it.
+    // The Task has a node: it goes when its worker, seeing that it is to go, says that nothing is left of it.
     let waiting = stage.input("delete -f -", WEB, 0, &["task.cube \"web\" deleted"]);
     let releasing = async {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        let uid = stage
-            .registry
-            .get(Kind::Task, "default", "web")
-            .unwrap()
-            .uid()
-            .to_owned();
+        let task = loop {
+            let task = stage.server.registry.get(Kind::Task, "default", "web").unwrap();
+            if task.is_deleting() {
+                break task;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
         let report = TaskReport {
             namespace: "default".to_owned(),
             name: "web".to_owned(),
-            uid,
+            uid: task.uid().to_owned(),
             gone: true,
             ..TaskReport::default()
         };
-        stage.registry.report("here", vec![report]).await.remove(0).unwrap();
+        stage
+            .server
+            .registry
+            .report("here", vec![report])
+            .await
+            .remove(0)
+            .unwrap();
     };
     tokio::join!(waiting, releasing);
     stage.fails("get task web", &["NotFound"]).await;

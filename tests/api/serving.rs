@@ -1,0 +1,68 @@
+//! A server on loopback, for clients that know no Unix sockets.
+use std::{net::SocketAddr, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cube::{
+    engine::LogOptions,
+    registry::{ApiError, Registry},
+    server::{self, Logs, ServerState},
+    store::Store,
+    world::World,
+};
+use cube_api::{kinds::Kind, task::Task};
+use futures_util::stream::BoxStream;
+use serde_json::json;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// There are no workers here.
+struct NoLogs;
+
+#[async_trait]
+impl Logs for NoLogs {
+    async fn logs(&self, task: &Task, _: LogOptions) -> Result<BoxStream<'static, Result<Bytes, String>>, ApiError> {
+        Err(ApiError::not_found(Kind::Task, &task.metadata.name))
+    }
+}
+
+/// A server that runs.
+pub struct Serving {
+    pub registry: Registry,
+    pub address: SocketAddr,
+    shutdown: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Serves what is in the store; port 0 takes any.
+    pub async fn start(store: Store, port: u16) -> Self {
+        let registry = Registry::open(store, World::real()).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let state = ServerState {
+            registry: registry.clone(),
+            logs: Arc::new(NoLogs),
+            info: json!({}),
+        };
+        let serving = tokio::spawn(server::serve(listener, state, shutdown.clone()));
+        Self {
+            registry,
+            address,
+            shutdown,
+            serving,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Ends it, and lets go of its store.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.serving.await.unwrap();
+        self.registry.store().close();
+    }
+}
