@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, sync::LazyLock, time::Instant};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use cube_api::{API_VERSION, error::FieldError, error::FieldPath, kinds::Kind, shape::Shape};
 use proptest::prelude::*;
