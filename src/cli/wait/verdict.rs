@@ -7,7 +7,10 @@ use cube_api::{
     meta::REVISION_LABEL,
     task::{Phase, RestartPolicy, Task, Termination},
 };
-use cube_plan::scheduler::UNSCHEDULABLE;
+use cube_plan::{
+    scheduler::UNSCHEDULABLE,
+    worker::{IMAGE_NEVER_PULLED, IMAGE_NOT_FOUND},
+};
 
 /// So many crashes in a row are no accident.
 const CRASHES: u64 = 3;
@@ -54,6 +57,12 @@ pub fn judge_task(task: &Task, before: u64) -> Verdict {
             "" => "no node has room for it".to_owned(),
             message => message.to_owned(),
         }),
+        Phase::Scheduled if [IMAGE_NOT_FOUND, IMAGE_NEVER_PULLED].contains(&status.reason.as_str()) => {
+            Verdict::Failed {
+                message: format!("cannot have its image: {}", status.message),
+                evidence: Vec::new(),
+            }
+        }
         Phase::Completed => Verdict::Done("completed".to_owned()),
         Phase::Running if once => Verdict::UnderWay("running".to_owned()),
         Phase::Running if !is_current(task) => Verdict::UnderWay("replacing its container".to_owned()),

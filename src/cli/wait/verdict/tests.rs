@@ -56,7 +56,7 @@ fn told(verdict: Verdict) -> String {
 #[test]
 fn a_task_is_judged_by_what_is_known_of_what_is_wished() {
     type Change = fn(&mut Task);
-    let cases: [(Change, u64, &str); 13] = [
+    let cases: [(Change, u64, &str); 14] = [
         (|_| {}, 0, "under way: pending"),
         (ready, 0, "done: running"),
         (
@@ -91,6 +91,15 @@ fn a_task_is_judged_by_what_is_known_of_what_is_wished() {
             },
             0,
             "under way: Pulling",
+        ),
+        (
+            |task| {
+                task.status.phase = Phase::Scheduled;
+                task.status.reason = "ImageNotFound".to_owned();
+                task.status.message = "no such tag".to_owned();
+            },
+            0,
+            "failed: cannot have its image: no such tag []",
         ),
         (
             |task| {
