@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use cube_api::event::EventType;
 use cube_api::task::{Task, TaskStatus};
-use cube_plan::worker::{Look, Progress, Step, WaitingOn, decide, status};
+use cube_plan::worker::{Look, Obstacle, Progress, Step, WaitingOn, decide, originals, status};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::form::Ground;
 use super::journal::Journal;
 use super::link::{Link, Observation, Taken};
+use super::pulls::Pulls;
 use super::steps::{Outcome, Pace, carry_out};
 use super::view::View;
-use crate::engine::Engine;
+use crate::engine::{Engine, PullProgress};
 use crate::world::World;
 
 /// A container that nobody wishes for is looked at twice, so long apart, before it is removed: its Task may be on its way.
@@ -26,6 +29,14 @@ pub const SECOND_LOOK: Duration = Duration::from_secs(3);
 /// An engine that is being stopped takes so long at most from its first container to its own end (Docker's own bound is
 /// 15 s).
 pub const ENGINE_STOPS: SignedDuration = SignedDuration::from_secs(20);
+
+/// Reason: the engine refused something that it should not.
+pub const ENGINE_REFUSED: &str = "EngineRefused";
+/// Reason: the engine did not answer; whether it did what it was asked is not known.
+pub const ENGINE_UNREACHABLE: &str = "EngineUnreachable";
+
+/// How often it is told how far a pull has come: each time is a write.
+const PULL_TOLD: Duration = Duration::from_secs(3);
 
 /// What is known of one Task.
 pub struct Slot {
@@ -37,6 +48,8 @@ pub struct Slot {
     pub progress: Progress,
     /// The step that is under way.
     pub busy: Option<Step>,
+    /// A pull that is under way, of which image; it can be given up.
+    pub pull: Option<(String, AbortHandle)>,
     /// What was last reported.
     pub reported: Option<TaskStatus>,
     /// Told that it is gone.
@@ -54,6 +67,7 @@ impl Slot {
             assigned,
             progress,
             busy: None,
+            pull: None,
             reported,
             told_gone: false,
             before_end: None,
@@ -84,11 +98,15 @@ pub enum Message {
         /// How long the engine took.
         took: Duration,
     },
+    /// How far the pull of a Task's image has come: bytes fetched, bytes known of.
+    Pulling(String, u64, u64),
     /// A container was looked at; `None`: it is gone.
     Inspected(
         String,
         Result<Option<Box<crate::engine::Container>>, crate::engine::EngineError>,
     ),
+    /// A namespace's network was removed.
+    NetworkRemoved(String),
     /// A namespace's network is there, or not.
     Network(String, Result<(), crate::engine::EngineError>),
     /// What became of a report.
@@ -118,6 +136,7 @@ pub struct Actor {
     pub(super) link: Arc<dyn Link>,
     pub(super) world: World,
     pub(super) pace: Arc<Pace>,
+    pub(super) pulls: Pulls,
     pub(super) journal: Journal,
     pub(super) range: super::subnets::Range,
     pub(super) slots: BTreeMap<String, Slot>,
@@ -136,6 +155,8 @@ pub struct Actor {
     pub(super) strays: BTreeMap<String, Timestamp>,
     /// Containers that died with their engine, as the last list showed.
     pub(super) with_engine: BTreeSet<String>,
+    /// Containers that were sent a signal by someone else, an engine that is being stopped among them.
+    pub(super) signalled: BTreeSet<String>,
     /// Something is unclear: the list is to be made soon.
     pub(super) relist_now: bool,
     pub(super) sender: mpsc::UnboundedSender<Message>,
@@ -159,17 +180,17 @@ impl Actor {
         let Some(slot) = self.slots.get(uid) else {
             return self.look_at_stray(uid, now);
         };
-        if slot.busy.is_some() {
-            return;
+        let (task, busy) = (slot.task.clone(), slot.busy.is_some());
+        if busy && !self.give_up_pull(uid) {
+            return self.tell_of_pull(uid, now);
         }
-        let containers = self.view.of(uid);
-        let task = slot.task.clone();
+        let containers = originals(&task, self.view.of(uid));
         if let Some(alive) = containers
             .iter()
             .filter(|seen| seen.state == cube_plan::worker::SeenState::Running)
             .max_by_key(|seen| seen.number)
         {
-            let alive = alive.id.clone();
+            let alive = (alive.id.clone(), alive.hash.clone());
             if let Some(slot) = self.slots.get_mut(uid) {
                 slot.progress.alive = Some(alive);
             }
@@ -185,15 +206,65 @@ impl Actor {
         };
         let step = decide(&look);
         let status = status(&look);
+        // What the engine has just refused is not asked for again at once.
+        let refused = |obstacle: &&Obstacle| {
+            [ENGINE_REFUSED, ENGINE_UNREACHABLE].contains(&obstacle.reason.as_str()) && obstacle.until > now
+        };
+        let refused = slot
+            .progress
+            .obstacle
+            .as_ref()
+            .filter(refused)
+            .map(|obstacle| obstacle.until);
+        let told_gone = slot.told_gone;
         if step != Step::Gone {
             self.tell(uid, &task, status, false);
         }
+        if let Some(until) = refused {
+            self.timers.insert((until, uid.to_owned()));
+            return;
+        }
         match step {
+            Step::Gone if told_gone => {}
             Step::Wait(reason) => self.wait(uid, &reason),
             Step::EnsureNetwork => self.ensure_network(&task, uid, now),
             Step::RecordRemoved(id) => self.record_removed(uid, id),
             step => self.begin(uid, task, step),
         }
+    }
+
+    /// Gives up a pull that nobody wishes for any more: a registry that hangs must not hold up a deletion or a new image.
+    fn give_up_pull(&mut self, uid: &str) -> bool {
+        let Some(slot) = self.slots.get_mut(uid) else {
+            return false;
+        };
+        let unwished =
+            |(image, _): &mut (String, AbortHandle)| slot.task.metadata.is_deleting() || *image != slot.task.spec.image;
+        let Some((_, pull)) = slot.pull.take_if(unwished) else {
+            return false;
+        };
+        pull.abort();
+        slot.busy = None;
+        slot.progress.pulled_bytes = None;
+        true
+    }
+
+    /// While an image is being pulled, how far it has come is told.
+    fn tell_of_pull(&mut self, uid: &str, now: Timestamp) {
+        let Some(slot) = self.slots.get(uid).filter(|slot| slot.pull.is_some()) else {
+            return;
+        };
+        let task = slot.task.clone();
+        let containers = originals(&task, self.view.of(uid));
+        let look = Look {
+            task: &task,
+            containers: &containers,
+            progress: &slot.progress,
+            network_ready: self.network_ready(&task),
+            now,
+        };
+        let status = status(&look);
+        self.tell(uid, &task, status, false);
     }
 
     fn wait(&mut self, uid: &str, reason: &WaitingOn) {
@@ -224,6 +295,9 @@ impl Actor {
         }
         let (ground, engine, pace) = (self.ground.clone(), self.engine.clone(), self.pace.clone());
         let (sender, uid) = (self.sender.clone(), uid.to_owned());
+        if step == Step::Pull {
+            return self.begin_pull(uid, task.spec.image.clone());
+        }
         tokio::spawn(async move {
             let (outcome, took) = carry_out(step.clone(), task, ground, engine, pace).await;
             let _ = sender.send(Message::Stepped {
@@ -233,6 +307,41 @@ impl Actor {
                 took,
             });
         });
+    }
+
+    /// Joins the pull of an image, and tells now and then how far it has come.
+    fn begin_pull(&mut self, uid: String, image: String) {
+        let (pull, mut progress) = self.pulls.join(&self.engine, &image);
+        let (sender, name) = (self.sender.clone(), uid.clone());
+        let began = Instant::now();
+        let waiting = tokio::spawn(async move {
+            let told = async {
+                while progress.changed().await.is_ok() {
+                    let PullProgress {
+                        done_bytes,
+                        total_bytes,
+                    } = *progress.borrow_and_update();
+                    let _ = sender.send(Message::Pulling(name.clone(), done_bytes, total_bytes));
+                    tokio::time::sleep(PULL_TOLD).await;
+                }
+                std::future::pending::<()>().await;
+            };
+            let result = tokio::select! {
+                biased;
+                result = pull => result,
+                () = told => return,
+            };
+            let outcome = result.map_or_else(Outcome::Failed, |()| Outcome::Pulled);
+            let _ = sender.send(Message::Stepped {
+                uid: name,
+                step: Step::Pull,
+                outcome,
+                took: began.elapsed(),
+            });
+        });
+        if let Some(slot) = self.slots.get_mut(&uid) {
+            slot.pull = Some((image, waiting.abort_handle()));
+        }
     }
 
     /// Notes what is to be told of a Task, unless it was told already.

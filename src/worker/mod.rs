@@ -18,6 +18,7 @@ pub mod local;
 mod networks;
 mod node;
 mod outcomes;
+mod pulls;
 mod session;
 mod steps;
 pub mod subnets;

@@ -65,6 +65,16 @@ impl Actor {
             }
         };
         self.networks.insert(namespace.clone(), state);
+        self.wake_namespace(&namespace);
+    }
+
+    /// A namespace's network was removed: who needs it now has it made anew.
+    pub(super) fn network_removed(&mut self, namespace: &str) {
+        self.networks.remove(namespace);
+        self.wake_namespace(namespace);
+    }
+
+    fn wake_namespace(&mut self, namespace: &str) {
         let of_it = |slot: &&super::actor::Slot| slot.task.metadata.namespace() == namespace;
         let uids: Vec<String> = self
             .slots
@@ -77,6 +87,9 @@ impl Actor {
 
     /// Removes the networks that no Task and no container needs any more.
     pub(super) fn drop_unused_networks(&mut self) {
+        if !self.assigned {
+            return;
+        }
         let used = |namespace: &str| {
             self.slots
                 .values()
@@ -97,15 +110,11 @@ impl Actor {
             );
             tokio::spawn(async move {
                 // In use after all, or not to be had: it is there still, and looked at again with the next last Task.
-                let gone = engine.remove_network(&name).await.is_ok();
-                let result = if gone {
-                    Err(EngineError::NotFound {
-                        what: format!("network {name}"),
-                    })
-                } else {
-                    Ok(())
+                let message = match engine.remove_network(&name).await {
+                    Ok(()) => Message::NetworkRemoved(namespace),
+                    Err(_) => Message::Network(namespace, Ok(())),
                 };
-                let _ = sender.send(Message::Network(namespace, result));
+                let _ = sender.send(message);
             });
         }
     }

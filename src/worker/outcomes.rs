@@ -6,12 +6,14 @@ use cube_api::task::{PullPolicy, Termination};
 use cube_plan::worker::{
     End, IMAGE_NEVER_PULLED, IMAGE_NOT_FOUND, IMAGE_PULL_BACK_OFF, Image, Obstacle, Step, backoff, judge,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-use super::actor::{Actor, BeforeEnd, ENGINE_STOPS};
+use super::actor::{Actor, BeforeEnd, ENGINE_REFUSED, ENGINE_STOPS, ENGINE_UNREACHABLE};
 use super::steps::Outcome;
 use crate::engine::{Container, EngineError, State};
 
+/// What came of a step is looked at by then at the latest, where no word comes of it.
+const SEEN_AT_LAST: SignedDuration = SignedDuration::from_secs(1);
 /// While something of the outside stands in the way (a port, a registry), it is tried again after so long at first.
 const FIRST_RETRY: SignedDuration = SignedDuration::from_millis(500);
 /// And after so long at last, where a try costs the engine little.
@@ -20,15 +22,45 @@ const LONGEST_RETRY: SignedDuration = SignedDuration::from_secs(5);
 impl Actor {
     /// A step is done.
     pub(super) fn stepped(&mut self, uid: &str, step: Step, outcome: Outcome, took: Duration) {
-        self.dirty.insert(uid.to_owned());
         let Some(slot) = self.slots.get_mut(uid) else { return };
+        // A pull that was given up while its answer was on its way.
+        if slot.busy.as_ref() != Some(&step) {
+            return;
+        }
         slot.busy = None;
+        let pulled = slot.pull.take().map(|(image, _)| image);
+        slot.progress.pulled_bytes = None;
         let task = slot.task.clone();
         let hash = cube_plan::worker::wanted_hash(&task);
         let told = took.as_secs_f64();
+        let succeeded = !matches!(outcome, Outcome::Failed(_));
+        if succeeded
+            && slot
+                .progress
+                .obstacle
+                .as_ref()
+                .is_some_and(|obstacle| obstacle.reason == ENGINE_REFUSED)
+        {
+            slot.progress.obstacle = None;
+        }
+        if succeeded
+            && matches!(
+                step,
+                Step::Signal(_) | Step::Kill(_) | Step::Unpause(_) | Step::Rename(..)
+            )
+        {
+            // What came of it is seen by the inspection that follows, or else a little later.
+            let later = self.world.now().saturating_add(SEEN_AT_LAST).unwrap_or(Timestamp::MAX);
+            self.timers.insert((later, uid.to_owned()));
+        } else {
+            self.dirty.insert(uid.to_owned());
+        }
         match outcome {
             Outcome::Failed(error) => self.failed(uid, step, error),
-            Outcome::Image(false) if task.spec.image_pull_policy == PullPolicy::Never => {
+            // Another one is wished for by now.
+            Outcome::Image(image, _) if image != task.spec.image => {}
+            Outcome::Pulled if pulled.as_ref() != Some(&task.spec.image) => {}
+            Outcome::Image(_, false) if task.spec.image_pull_policy == PullPolicy::Never => {
                 // No word comes when someone brings it: it is looked for again.
                 let message = format!(
                     "image {} is not on this node, and imagePullPolicy is Never",
@@ -36,7 +68,7 @@ impl Actor {
                 );
                 self.obstruct(uid, IMAGE_NEVER_PULLED, message);
             }
-            Outcome::Image(there) => slot.progress.image = if there { Image::Present } else { Image::Missing },
+            Outcome::Image(_, there) => slot.progress.image = if there { Image::Present } else { Image::Missing },
             Outcome::Pulled => {
                 slot.progress.image = Image::Present;
                 slot.progress.pulled_for = Some(hash);
@@ -54,14 +86,16 @@ impl Actor {
             }
             Outcome::Started(container) => {
                 slot.progress.obstacle = None;
-                slot.progress.pulled_for = None;
+                if task.spec.image_pull_policy == PullPolicy::Always {
+                    slot.progress.pulled_for = None;
+                }
                 self.link
                     .event(&task, EventType::Normal, "Started", format!("started in {told:.1} s"));
                 if let (Step::Start(id), None) = (&step, &container) {
                     self.view.remove(id);
                 }
                 if let Some(container) = container {
-                    slot.progress.alive = Some(container.id.clone());
+                    slot.progress.alive = Some((container.id.clone(), hash));
                     self.view.put(*container);
                 }
             }
@@ -85,7 +119,7 @@ impl Actor {
             }
             Outcome::Removed => {
                 if let Step::Remove { id, .. } = step {
-                    if slot.progress.alive.as_ref() == Some(&id) {
+                    if slot.progress.alive.as_ref().is_some_and(|(alive, _)| *alive == id) {
                         slot.progress.alive = None;
                     }
                     self.view.remove(&id);
@@ -108,10 +142,14 @@ impl Actor {
     /// A step failed: what stands in the way, and when it is tried again.
     fn failed(&mut self, uid: &str, step: Step, error: EngineError) {
         tracing::debug!(uid, ?step, %error, "step failed");
+        if let (Step::Pull, Some(slot)) = (&step, self.slots.get_mut(uid)) {
+            // Someone may build or load it in the meantime.
+            slot.progress.image = Image::Unknown;
+        }
         match (step, error) {
             (_, error) if error.outcome_unknown() => {
                 // Says nothing about the container: look before anything else is done.
-                self.obstruct(uid, "EngineUnreachable", error.to_string());
+                self.obstruct(uid, ENGINE_UNREACHABLE, error.to_string());
                 self.relist_soon();
             }
             (Step::Create { .. }, EngineError::NoSuchImage { .. }) => {
@@ -142,6 +180,18 @@ impl Actor {
             (Step::Start(id), EngineError::InvalidCommand { code, message }) => {
                 self.start_failed(uid, &id, code, message)
             }
+            (Step::Start(_), EngineError::NotFound { what }) if what.starts_with("network") => {
+                // Someone removed it (`docker network prune`): it is made anew, and the container started in it.
+                if let Some(slot) = self.slots.get(uid) {
+                    let namespace = slot.task.metadata.namespace().to_owned();
+                    self.networks.remove(&namespace);
+                }
+                self.obstruct(
+                    uid,
+                    "NetworkGone",
+                    format!("{what} not found: removed by someone else; made anew"),
+                );
+            }
             (Step::Start(id), EngineError::NotFound { .. }) => {
                 self.view.remove(&id);
             }
@@ -156,14 +206,22 @@ impl Actor {
                 self.obstruct(uid, "StartFailed", error.to_string());
             }
             (Step::Create { .. }, error) => self.obstruct(uid, "CreateFailed", error.to_string()),
+            (Step::Signal(id), error @ (EngineError::Refused { .. } | EngineError::InvalidSpec { .. })) => {
+                // A signal that the engine does not know: the grace runs all the same, and then it is killed.
+                let now = self.world.now();
+                if let Some(slot) = self.slots.get_mut(uid) {
+                    slot.progress.stopping = Some((id, now));
+                }
+                self.obstruct(uid, ENGINE_REFUSED, error.to_string());
+            }
             (
                 Step::Unpause(id) | Step::Rename(id, _) | Step::Remove { id, .. } | Step::Signal(id) | Step::Kill(id),
                 error,
             ) => {
                 self.inspect(id);
-                self.obstruct(uid, "EngineRefused", error.to_string());
+                self.obstruct(uid, ENGINE_REFUSED, error.to_string());
             }
-            (_, error) => self.obstruct(uid, "EngineRefused", error.to_string()),
+            (_, error) => self.obstruct(uid, ENGINE_REFUSED, error.to_string()),
         }
     }
 
@@ -228,7 +286,7 @@ impl Actor {
                 id: id.to_owned(),
                 hash,
                 termination,
-                with_engine: false,
+                excused: false,
                 seen_at: now,
             },
         );
@@ -244,11 +302,24 @@ impl Actor {
             code,
             oom_killed,
             error,
-        } = container.state
+        } = container.state.clone()
         else {
             return;
         };
         let with_engine = self.with_engine.remove(id);
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        let resumed = slot.progress.resumed.take().unwrap_or_default();
+        if resumed.last.is_some_and(|last| is_same_end(&last, &container, code)) {
+            // A worker before this one has told of it already.
+            slot.progress.recorded = Some(id.to_owned());
+            return;
+        }
+        let stopped = slot
+            .progress
+            .stopping
+            .as_ref()
+            .is_some_and(|(stopping, _)| stopping == id);
+        let excused = with_engine || stopped || resumed.down;
         let reason = match (with_engine, oom_killed, code) {
             (true, ..) => "StoppedWithEngine",
             (_, true, _) => "OOMKilled",
@@ -275,7 +346,7 @@ impl Actor {
                 id: id.to_owned(),
                 hash,
                 termination,
-                with_engine,
+                excused,
                 seen_at: now,
             },
         );
@@ -293,14 +364,15 @@ impl Actor {
             finished_at: Some(now),
             log: vec![],
         };
-        let hash = cube_plan::worker::wanted_hash(&slot.task);
+        let alive = slot.progress.alive.as_ref().filter(|(alive, _)| *alive == id);
+        let hash = alive.map(|(_, hash)| hash.clone()).unwrap_or_default();
         self.judged(
             uid,
             End {
                 id,
                 hash,
                 termination,
-                with_engine: false,
+                excused: false,
                 seen_at: now,
             },
         );
@@ -311,11 +383,14 @@ impl Actor {
         let Some(slot) = self.slots.get_mut(uid) else { return };
         let task = slot.task.clone();
         let termination = end.termination.clone();
-        let with_engine = end.with_engine;
+        let excused = end.excused;
+        let code = termination.exit_code;
+        // Only a signal can have come from an engine that is being stopped.
+        let by_signal = self.signalled.remove(&end.id) || code.is_none_or(|code| code > 128);
         // Started again, it may end once more with the same engine: the first of these ends is the one to go back before.
         let same = |before: &BeforeEnd| end.seen_at.duration_since(before.at) <= ENGINE_STOPS;
         if !slot.before_end.as_ref().is_some_and(same) {
-            slot.before_end = (!with_engine).then(|| BeforeEnd {
+            slot.before_end = (!excused && by_signal).then(|| BeforeEnd {
                 at: end.seen_at,
                 id: end.id.clone(),
                 progress: slot.progress.clone(),
@@ -337,11 +412,12 @@ impl Actor {
             (None, reason) => reason.to_owned(),
         };
         let (kind, reason, message) = match &slot.progress.over {
-            _ if with_engine => (
+            _ if excused && termination.reason == "StoppedWithEngine" => (
                 EventType::Normal,
                 "StoppedWithEngine",
                 "stopped with its engine; starting again".to_owned(),
             ),
+            None if excused => (EventType::Normal, "Restarting", "starting again".to_owned()),
             Some(over) if over.phase == cube_api::task::Phase::Completed => {
                 (EventType::Normal, "Completed", "completed".to_owned())
             }
@@ -375,4 +451,12 @@ impl Actor {
         let status = task.status.clone();
         self.tell(uid, &task, status, true);
     }
+}
+
+/// Whether a container that is found dead ended as it was told before. Times that were told have whole seconds.
+fn is_same_end(told: &Termination, container: &Container, code: i64) -> bool {
+    let second = |at: Option<Timestamp>| at.map(Timestamp::as_second);
+    told.exit_code == Some(code)
+        && second(told.started_at) == second(container.started_at)
+        && second(told.finished_at) == second(container.finished_at)
 }

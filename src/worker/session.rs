@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cube_api::node::Node;
 use cube_api::task::Task;
-use cube_plan::worker::Progress;
+use cube_plan::worker::{Progress, Step, wanted_hash};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jiff::{SignedDuration, Timestamp};
@@ -17,11 +17,12 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::actor::{Actor, ENGINE_STOPS, Message, Slot};
+use super::actor::{Actor, ENGINE_STOPS, Message, NetworkState, Slot};
 use super::form::Ground;
 use super::journal::Journal;
 use super::link::{Assignment, Link};
 use super::node::{Identity, node};
+use super::pulls::Pulls;
 use super::steps::Pace;
 use super::subnets::Range;
 use super::view::View;
@@ -75,6 +76,7 @@ pub async fn run(
         link,
         world: world.clone(),
         pace: Arc::new(Pace::new(cores)),
+        pulls: Pulls::default(),
         journal,
         range: options.range,
         slots: BTreeMap::new(),
@@ -89,12 +91,14 @@ pub async fn run(
         assigned: false,
         strays: BTreeMap::new(),
         with_engine: BTreeSet::new(),
+        signalled: BTreeSet::new(),
         relist_now: false,
         sender,
     };
     let mut session = Session {
         identity: options.identity,
         node: Node::default(),
+        tell_again: None,
         contact_path,
         last_contact,
         went: false,
@@ -107,7 +111,12 @@ pub async fn run(
     session.connect(&actor, Duration::ZERO);
     loop {
         actor.look_at_dirty();
-        let wake = session.next_list.min(actor.next_timer());
+        // Without an engine there is nothing to list, and nothing to look at.
+        let wake = match actor.engine_up {
+            true => session.next_list.min(actor.next_timer()),
+            false => Instant::now() + RELIST,
+        };
+        let wake = session.tell_again.map_or(wake, |at| at.min(wake));
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
@@ -128,9 +137,14 @@ pub async fn run(
             () = tokio::time::sleep_until(wake) => {}
         }
         actor.fire_timers();
+        if session.tell_again.is_some_and(|at| at <= Instant::now()) {
+            session.tell_node_again(&actor).await;
+        }
         if actor.relist_now || (actor.engine_up && Instant::now() >= session.next_list) {
             actor.relist_now = false;
             session.next_list = Instant::now() + RELIST;
+            // Somebody may have deleted the Node.
+            session.tell_again = Some(Instant::now());
             if session.connecting.is_none() && actor.engine_up {
                 session.list(&actor);
             }
@@ -153,6 +167,8 @@ type Attempt = tokio::task::JoinHandle<Result<Connected, EngineError>>;
 struct Session {
     identity: Identity,
     node: Node,
+    /// When the Node is to be told again.
+    tell_again: Option<Instant>,
     contact_path: PathBuf,
     last_contact: Option<Timestamp>,
     /// Whether this worker saw the engine go since.
@@ -210,17 +226,24 @@ impl Session {
             self.events = Some(events);
         }
         let came_back = connected.info.is_some();
-        if came_back {
-            actor.with_engine = died_with_engine(
-                &connected.containers,
-                self.last_contact,
-                self.went,
-                connected
-                    .info
-                    .as_ref()
-                    .and_then(|info| info.started_at)
-                    .max(host::booted_at()),
-            );
+        if let Some(info) = &connected.info {
+            let started = info.started_at;
+            let contact = self.last_contact;
+            // An engine whose connection alone was lost has stopped nothing.
+            let restarted =
+                started.is_none_or(|at| contact.is_none_or(|contact| at.as_second() + 1 >= contact.as_second()));
+            let went = std::mem::take(&mut self.went);
+            actor.with_engine = match contact.filter(|_| went) {
+                Some(contact) if restarted => {
+                    actor.take_back_ends(contact);
+                    ended_since(
+                        &connected.containers,
+                        contact.saturating_sub(ENGINE_STOPS).unwrap_or(contact),
+                    )
+                }
+                Some(_) => BTreeSet::new(),
+                None => died_with_engine(&connected.containers, contact, started.max(host::booted_at())),
+            };
         }
         actor.listed(connected.containers, connected.networks, came_back);
         if let Some(info) = &connected.info {
@@ -245,9 +268,6 @@ impl Session {
             self.last_contact = Some(now);
             self.went = true;
         }
-        if actor.engine_up {
-            actor.take_back_ends(now);
-        }
         actor.engine_up = false;
         self.events = None;
         self.connect(actor, self.retry);
@@ -258,10 +278,20 @@ impl Session {
     async fn tell_node(&mut self, actor: &Actor, engine: Result<&EngineInfo, &str>, now: Timestamp) {
         let told = node(&self.identity, engine, &self.node, now);
         if told != self.node {
-            match actor.link.report_node(told.clone()).await {
-                Ok(()) => self.node = told,
-                Err(error) => tracing::warn!(%error, "cannot report the node"),
-            }
+            self.node = told;
+            self.tell_node_again(actor).await;
+        }
+    }
+
+    /// Tells the Node as it was meant to be told last; what is so already is not written.
+    async fn tell_node_again(&mut self, actor: &Actor) {
+        self.tell_again = None;
+        if self.node == Node::default() {
+            return;
+        }
+        if let Err(error) = actor.link.report_node(self.node.clone()).await {
+            tracing::warn!(%error, "cannot report the node; tried again");
+            self.tell_again = Some(Instant::now() + RECONNECT_MOST);
         }
     }
 }
@@ -307,25 +337,24 @@ async fn all(
     })
 }
 
+/// Of containers found dead: those that ended since then.
+fn ended_since(containers: &[Container], since: Timestamp) -> BTreeSet<String> {
+    let died = |container: &&Container| {
+        matches!(container.state, State::Exited { .. }) && container.finished_at.is_some_and(|at| at >= since)
+    };
+    containers
+        .iter()
+        .filter(died)
+        .map(|container| container.id.clone())
+        .collect()
+}
+
 /// Of containers found dead when an engine comes (back): those that were stopped with it, which is nobody's failure.
 fn died_with_engine(
     containers: &[Container],
     last_contact: Option<Timestamp>,
-    went: bool,
     engine_start: Option<Timestamp>,
 ) -> BTreeSet<String> {
-    // This worker saw it go: it took with it what ended from shortly before then on.
-    if let Some(contact) = last_contact.filter(|_| went) {
-        let since = contact.saturating_sub(ENGINE_STOPS).unwrap_or(contact);
-        let died = |container: &&Container| {
-            matches!(container.state, State::Exited { .. }) && container.finished_at.is_some_and(|at| at >= since)
-        };
-        return containers
-            .iter()
-            .filter(died)
-            .map(|container| container.id.clone())
-            .collect();
-    }
     // Clocks of whole seconds, and an engine that takes its time to write down what it stopped.
     let slack = SignedDuration::from_secs(15);
     let died = |container: &&Container| {
@@ -418,7 +447,7 @@ impl Actor {
                     && slot.task.metadata.labels == task.metadata.labels
                     && slot.task.metadata.deletion_timestamp == task.metadata.deletion_timestamp
                     && slot.task.status.epoch == task.status.epoch;
-                let new_spec = slot.task.spec != task.spec;
+                let new_wish = wanted_hash(&slot.task) != wanted_hash(&task);
                 if slot.task.status.epoch != task.status.epoch {
                     slot.reported = None;
                 }
@@ -427,9 +456,12 @@ impl Actor {
                 if echo {
                     return;
                 }
-                if new_spec {
+                if new_wish {
+                    // What failed before was another container.
                     slot.progress.image = cube_plan::worker::Image::Unknown;
                     slot.progress.obstacle = None;
+                    slot.progress.failures = 0;
+                    slot.progress.ended_at = None;
                 }
             }
             None => {
@@ -474,8 +506,15 @@ impl Actor {
                     self.drop_unused_networks();
                 }
             }
+            Message::Pulling(uid, done, total) => {
+                if let Some(slot) = self.slots.get_mut(&uid).filter(|slot| slot.pull.is_some()) {
+                    slot.progress.pulled_bytes = Some((done, total));
+                    self.dirty.insert(uid);
+                }
+            }
             Message::Inspected(id, seen) => self.inspected(id, seen),
             Message::Network(namespace, result) => self.network(namespace, result),
+            Message::NetworkRemoved(namespace) => self.network_removed(&namespace),
             Message::Reported(batch, taken) => {
                 self.reported(batch, taken);
                 self.drop_unused_networks();
@@ -487,9 +526,15 @@ impl Actor {
         let EngineEvent::Changed { id, action, .. } = event;
         match action {
             // Its own creation and start the actor learns from the calls themselves.
-            Action::Create | Action::Kill { .. } | Action::Other(_) => {}
+            Action::Create | Action::Other(_) => {}
+            Action::Kill { .. } => {
+                if self.view.get(&id).is_some_and(|container| !self.is_stopping(container)) {
+                    self.signalled.insert(id);
+                }
+            }
             Action::Start if self.view.get(&id).is_some_and(|container| self.is_starting(container)) => {}
             Action::Destroy => {
+                self.signalled.remove(&id);
                 if let Some(uid) = self.view.remove(&id) {
                     self.dirty.insert(uid);
                 }
@@ -526,7 +571,23 @@ impl Actor {
             .labels
             .get(super::form::UID_LABEL)
             .and_then(|uid| self.slots.get(uid));
-        slot.is_some_and(|slot| slot.busy == Some(cube_plan::worker::Step::Start(container.id.clone())))
+        slot.is_some_and(|slot| slot.busy == Some(Step::Start(container.id.clone())))
+    }
+
+    /// Whether this worker itself has told it to stop, or is about to.
+    fn is_stopping(&self, container: &Container) -> bool {
+        let slot = container
+            .labels
+            .get(super::form::UID_LABEL)
+            .and_then(|uid| self.slots.get(uid));
+        slot.is_some_and(|slot| {
+            matches!(&slot.busy, Some(Step::Signal(id) | Step::Kill(id)) if *id == container.id)
+                || slot
+                    .progress
+                    .stopping
+                    .as_ref()
+                    .is_some_and(|(id, _)| *id == container.id)
+        })
     }
 
     fn inspected(&mut self, id: String, seen: Result<Option<Box<Container>>, EngineError>) {
@@ -559,29 +620,27 @@ impl Actor {
         for container in containers {
             gone.remove(&container.id);
             let known = self.view.get(&container.id);
-            if known != Some(&container) && !self.inspecting.contains_key(&container.id) {
-                // A step that is under way knows better than a list that was made before it.
-                let busy = container
-                    .labels
-                    .get(super::form::UID_LABEL)
-                    .and_then(|uid| self.slots.get(uid))
-                    .is_some_and(|slot| slot.busy.is_some());
-                if all || !busy {
-                    let uid = self.view.put(container);
-                    self.dirty.extend(uid);
-                }
+            if known == Some(&container) || self.inspecting.contains_key(&container.id) {
+                continue;
+            }
+            if all {
+                let uid = self.view.put(container);
+                self.dirty.extend(uid);
+            } else {
+                // Made before what this worker has learnt since, perhaps: ask for this one.
+                self.inspect(container.id);
             }
         }
         for id in gone {
             // Made after the list, perhaps: ask for this one.
             self.inspect(id);
         }
+        self.networks
+            .retain(|name, state| *state != NetworkState::Ready || networks.contains(name));
+        for namespace in networks {
+            self.networks.entry(namespace).or_insert(NetworkState::Ready);
+        }
         if all {
-            self.networks
-                .retain(|_, state| *state == super::actor::NetworkState::Busy);
-            for namespace in networks {
-                self.networks.insert(namespace, super::actor::NetworkState::Ready);
-            }
             self.drop_unused_networks();
         }
     }

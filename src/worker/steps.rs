@@ -21,8 +21,8 @@ const LOG_WIDTH: usize = 500;
 /// What came of a step.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Whether the engine has the image.
-    Image(bool),
+    /// An image, and whether the engine has it.
+    Image(String, bool),
     /// The image was pulled.
     Pulled,
     /// The container is made.
@@ -91,10 +91,10 @@ pub async fn carry_out(
 
 async fn call(step: Step, task: &Task, ground: &Ground, engine: &dyn Engine) -> Result<Outcome, EngineError> {
     Ok(match step {
-        Step::FindImage => Outcome::Image(engine.image(&task.spec.image).await?.is_some()),
-        Step::Pull => {
-            engine.pull(&task.spec.image, &|_| {}).await?;
-            Outcome::Pulled
+        Step::FindImage => {
+            let image = task.spec.image.clone();
+            let there = engine.image(&image).await?.is_some();
+            Outcome::Image(image, there)
         }
         Step::Create { hash, number } => {
             for name in form::named_volumes(task) {
@@ -148,7 +148,8 @@ async fn call(step: Step, task: &Task, ground: &Ground, engine: &dyn Engine) -> 
             }
             Outcome::Gone
         }
-        Step::EnsureNetwork | Step::RecordRemoved(_) | Step::Wait(_) => Outcome::Done,
+        // The actor sees to these itself.
+        Step::Pull | Step::EnsureNetwork | Step::RecordRemoved(_) | Step::Wait(_) => Outcome::Done,
     })
 }
 

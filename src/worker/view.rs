@@ -91,6 +91,7 @@ fn seen(container: &Container) -> Seen {
         },
         addresses: container.addresses.clone(),
         ports: container.ports.iter().filter_map(port).collect(),
+        created_at: container.created_at,
         started_at: container.started_at,
         finished_at: container.finished_at,
     }

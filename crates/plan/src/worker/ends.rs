@@ -20,8 +20,8 @@ pub struct End {
     pub hash: String,
     /// Exit code, reason, last lines.
     pub termination: Termination,
-    /// Stopped with its engine or its machine: nobody's failure.
-    pub with_engine: bool,
+    /// Nobody's failure: stopped with its engine or its machine, or by Cube itself.
+    pub excused: bool,
     /// When the worker learnt of it, where the engine does not say when it was.
     pub seen_at: Timestamp,
 }
@@ -47,7 +47,7 @@ pub fn judge(progress: &mut Progress, end: End, policy: RestartPolicy) {
     progress.stopping = None;
     // A job that has done its work has done it, also where its engine was stopped in the same minute.
     let done = succeeded && policy != RestartPolicy::Always;
-    if end.with_engine && !done {
+    if end.excused && !done {
         progress.last_termination = Some(end.termination);
         return;
     }

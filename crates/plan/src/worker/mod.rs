@@ -20,6 +20,8 @@ use jiff::{SignedDuration, Timestamp};
 pub use ends::{End, backoff, judge};
 pub use status::status;
 
+/// Reason of a Task whose container was taken down on purpose (`cube down`).
+pub const DOWN: &str = "Down";
 /// Reason of a Task whose image could not be fetched this time.
 pub const IMAGE_PULL_BACK_OFF: &str = "ImagePullBackOff";
 /// Reason of a Task whose image its registry does not have, or not for us: only another reference or right helps.
@@ -46,6 +48,8 @@ pub struct Seen {
     pub addresses: Vec<String>,
     /// Ports of the machine that lead to it.
     pub ports: Vec<cube_api::task::PortStatus>,
+    /// When it was made.
+    pub created_at: Timestamp,
     /// When it started.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -93,20 +97,33 @@ pub struct Progress {
     pub last_termination: Option<Termination>,
     /// The Task is over, with this container hash.
     pub over: Option<Over>,
-    /// The container that was seen alive last; when it is gone unasked, someone removed it.
-    pub alive: Option<String>,
+    /// The container that was seen alive last, with its hash; when it is gone unasked, someone removed it.
+    pub alive: Option<(String, String)>,
     /// The container whose end has been recorded last.
     pub recorded: Option<String>,
     /// The container that was told to stop, and when.
     pub stopping: Option<(String, Timestamp)>,
     /// Whether the image is there.
     pub image: Image,
+    /// How far a pull that is under way has come: bytes fetched, bytes known of.
+    pub pulled_bytes: Option<(u64, u64)>,
     /// `hash` for which the image was looked for anew.
     pub pulled_for: Option<String>,
     /// What stands in the way of a container, and until when the worker waits before it tries again.
     pub obstacle: Option<Obstacle>,
     /// Numbers up to this one are used up.
     pub highest_number: u64,
+    /// What a worker before this one left to be known of the next end that is recorded.
+    pub resumed: Option<Resumed>,
+}
+
+/// What a worker that starts from nothing knows of the end that it may find.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resumed {
+    /// The end that was reported last, which may be the one that is found.
+    pub last: Option<Termination>,
+    /// The Task was taken down on purpose.
+    pub down: bool,
 }
 
 /// How a Task came to be over.
@@ -151,6 +168,7 @@ impl Progress {
     /// What a worker that starts from nothing knows of the Task: what it once reported.
     pub fn resume(task: &Task) -> Self {
         let status = &task.status;
+        let wanted = wanted_hash(task);
         let over = status.phase.is_over().then(|| Over {
             phase: status.phase,
             hash: status.hash.clone(),
@@ -168,7 +186,14 @@ impl Progress {
             alive: status
                 .container_id
                 .clone()
-                .filter(|_| over.is_none() && status.phase == Phase::Running && status.hash == wanted_hash(task)),
+                .filter(|_| over.is_none() && status.phase == Phase::Running && status.hash == wanted)
+                .map(|id| (id, wanted.clone())),
+            // A wish to have the image anew was carried out with the container that it formed.
+            pulled_for: (status.hash == wanted && task.spec.image_pull_policy != PullPolicy::Always).then_some(wanted),
+            resumed: Some(Resumed {
+                last: status.last_termination.clone(),
+                down: status.reason == DOWN,
+            }),
             over,
             ..Self::default()
         }
@@ -284,6 +309,18 @@ pub fn container_name(task: &Task, hash: &str, number: u64) -> String {
     format!("cube-{}-{}-{tail}-{hash}-{number}", meta.namespace(), meta.name)
 }
 
+/// The containers that are the Task's own: a copy that someone made of one (`docker commit` keeps labels) has the same
+/// number, and is a stranger's. What has the name is the original, else what was made first.
+pub fn originals(task: &Task, mut containers: Vec<Seen>) -> Vec<Seen> {
+    let rank = |seen: &Seen| {
+        let named = seen.name == container_name(task, &seen.hash, seen.number);
+        (seen.hash.clone(), seen.number, !named, seen.created_at, seen.id.clone())
+    };
+    containers.sort_by_key(rank);
+    containers.dedup_by(|later, first| (&later.hash, later.number) == (&first.hash, first.number));
+    containers
+}
+
 /// The next step for one Task.
 pub fn decide(look: &Look) -> Step {
     let wanted = wanted_hash(look.task);
@@ -322,13 +359,14 @@ pub fn decide(look: &Look) -> Step {
             // What is dead holds no port and is cleared once this one runs; what lives ends first.
             SeenState::Created => clear(look, old().filter(|seen| seen.state.is_alive()), true)
                 .or_else(|| held_back(look))
+                .or_else(|| (!look.network_ready).then_some(Step::EnsureNetwork))
                 .unwrap_or_else(|| Step::Start(seen.id.clone())),
             SeenState::Exited { .. } if !recorded(seen) => Step::Record(seen.id.clone()),
             SeenState::Exited { .. } => build_or_clear(look, &wanted),
             SeenState::Removing => Step::Wait(WaitingOn::Removal),
         },
         None => {
-            if let Some(alive) = &look.progress.alive
+            if let Some((alive, _)) = &look.progress.alive
                 && look.containers.iter().all(|seen| seen.id != *alive)
             {
                 return Step::RecordRemoved(alive.clone());
@@ -426,8 +464,9 @@ fn clear<'a>(look: &Look, containers: impl Iterator<Item = &'a Seen>, urgent: bo
 
 /// Signal, grace, kill.
 fn stop(look: &Look, seen: &Seen) -> Step {
-    let deletion = look.task.metadata.deletion_timestamp;
-    if look.task.metadata.deletion_grace_period_seconds == Some(0) && deletion.is_some() {
+    let deletion = look.task.metadata.deletion_grace_period_seconds;
+    let deletion = deletion.filter(|_| look.task.metadata.is_deleting());
+    if deletion == Some(0) {
         return Step::Kill(seen.id.clone());
     }
     let Some((_, since)) = look.progress.stopping.as_ref().filter(|(id, _)| *id == seen.id) else {
@@ -437,9 +476,10 @@ fn stop(look: &Look, seen: &Seen) -> Step {
             _ => Step::Signal(seen.id.clone()),
         };
     };
-    let grace = SignedDuration::from_secs(i64::from(look.task.spec.termination_grace_period_seconds));
-    let own = since.saturating_add(grace).unwrap_or(Timestamp::MAX);
-    let until = deletion.map_or(own, |deletion| deletion.max(*since));
+    // From the signal on, however late that came: an engine may have been away, a pull in the way.
+    let grace = deletion.unwrap_or(u64::from(look.task.spec.termination_grace_period_seconds));
+    let grace = SignedDuration::from_secs(i64::try_from(grace).unwrap_or(i64::MAX));
+    let until = since.saturating_add(grace).unwrap_or(Timestamp::MAX);
     if look.now >= until {
         Step::Kill(seen.id.clone())
     } else {

@@ -86,12 +86,24 @@ fn waiting(look: &Look) -> (String, String) {
     let backing_off = ends::backoff(progress.failures) > SignedDuration::ZERO;
     match decide(look) {
         Step::Wait(WaitingOn::Backoff { .. }) => ("BackOff".to_owned(), last_end(look)),
-        Step::Pull => ("Pulling".to_owned(), format!("pulling {}", look.task.spec.image)),
+        Step::Pull => ("Pulling".to_owned(), pulling(look)),
         Step::Start(_) => ("Starting".to_owned(), String::new()),
         Step::Remove { .. } | Step::Record(_) | Step::RecordRemoved(_) if backing_off => {
             ("BackOff".to_owned(), last_end(look))
         }
         _ => ("Creating".to_owned(), String::new()),
+    }
+}
+
+/// `pulling nginx:1.27`, and how much of it is here.
+fn pulling(look: &Look) -> String {
+    let image = &look.task.spec.image;
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    match look.progress.pulled_bytes {
+        Some((done, total)) if total > 0 => {
+            format!("pulling {image}: {:.1} of {:.1} MiB", mebibytes(done), mebibytes(total))
+        }
+        _ => format!("pulling {image}"),
     }
 }
 

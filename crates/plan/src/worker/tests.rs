@@ -28,6 +28,7 @@ fn seen(task: &Task, number: u64, state: SeenState) -> Seen {
         state,
         addresses: vec![],
         ports: vec![],
+        created_at: at(0),
         started_at: None,
         finished_at: None,
     }
@@ -149,7 +150,7 @@ fn an_end_is_recorded_then_followed_by_a_fresh_container_then_cleared() {
     let task = task();
     let mut containers = vec![seen(&task, 1, exited(1))];
     let mut progress = Progress {
-        alive: Some("id1".to_owned()),
+        alive: Some(("id1".to_owned(), wanted_hash(&task()))),
         ..present()
     };
     assert_eq!(
@@ -199,7 +200,7 @@ fn end(code: Option<i64>, finished: Timestamp) -> End {
         id: "id1".to_owned(),
         hash: wanted_hash(&task()),
         termination,
-        with_engine: false,
+        excused: false,
         seen_at: finished,
     }
 }
@@ -226,7 +227,7 @@ fn restart_policies() {
     judge(
         &mut progress,
         End {
-            with_engine: true,
+            excused: true,
             ..end(Some(137), at(1))
         },
         Never,
@@ -238,7 +239,7 @@ fn restart_policies() {
     );
     let mut progress = present();
     let done = End {
-        with_engine: true,
+        excused: true,
         ..end(Some(0), at(1))
     };
     judge(&mut progress, done, Never);
@@ -285,7 +286,7 @@ fn what_is_over_stays_for_its_logs_until_the_task_changes() {
 #[test]
 fn removed_by_hand_counts_as_an_end() {
     let progress = Progress {
-        alive: Some("id1".to_owned()),
+        alive: Some(("id1".to_owned(), wanted_hash(&task()))),
         ..present()
     };
     assert_eq!(
@@ -350,4 +351,28 @@ fn what_was_removed_while_nobody_looked_has_ended() {
     // One that the worker itself was about to replace is nobody's failure.
     task.spec.image = "busybox:2".to_owned();
     assert_eq!(step(&task, &[], &Progress::resume(&task), at(0)), Step::FindImage);
+}
+
+#[test]
+fn a_copy_of_a_container_is_a_strangers() {
+    let task = task();
+    let own = Seen {
+        created_at: at(5),
+        ..seen(&task, 1, SeenState::Running)
+    };
+    let copy = Seen {
+        id: "id0".to_owned(),
+        name: "debug".to_owned(),
+        ..own.clone()
+    };
+    for containers in [vec![own.clone(), copy.clone()], vec![copy.clone(), own.clone()]] {
+        assert_eq!(originals(&task, containers), std::slice::from_ref(&own));
+    }
+    // Where nobody has the name, what was made first is the one that was renamed.
+    let renamed = Seen {
+        name: "mine".to_owned(),
+        created_at: at(1),
+        ..own
+    };
+    assert_eq!(originals(&task, vec![copy, renamed.clone()]), [renamed]);
 }
