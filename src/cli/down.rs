@@ -73,8 +73,15 @@ fn shown(taken: TakenDown) -> String {
         .process
         .map_or(String::new(), |pid| format!("ended cube (pid {pid}); "));
     let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let strangers = match taken.strangers {
+        0 => String::new(),
+        n => format!(
+            " ({} with its labels, made by others, left alone)",
+            counted(n, "container")
+        ),
+    };
     format!(
-        "{ended}removed {} and {}; objects and data stay, and the next cube up brings it all back",
+        "{ended}removed {} and {}{strangers}; objects and data stay, and the next cube up brings it all back",
         counted(taken.containers, "container"),
         counted(taken.networks, "network")
     )

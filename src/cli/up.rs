@@ -33,7 +33,7 @@ pub struct Args {
     /// A group, by name or number, whose members may use the socket too (they are then as good as root)
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
-    /// The node's name; default: this machine's host name
+    /// The node's name; default: this machine's host name at the first start, which then stays
     #[arg(long, value_name = "NAME", value_parser = node_name)]
     node_name: Option<String>,
     /// Labels of the node
@@ -115,7 +115,8 @@ impl Args {
             data_dir: self.data_dir.unwrap_or_else(places::data_dir),
             socket: self.socket.or(named).unwrap_or_else(places::socket),
             socket_group: self.socket_group,
-            node_name: self.node_name.unwrap_or_else(host_name),
+            node_name: self.node_name,
+            host_name: host_name(),
             labels: self.labels.into_iter().collect::<BTreeMap<_, _>>(),
             taints: self.taints,
             publish_address: self.publish_address.map(|address| address.to_string()),

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of the store's file.
 const STORE: &str = "cube.redb";
+/// Name of the file with the node's name.
+const NODE: &str = "node";
 /// Name of the file that is locked, with the pid in it.
 const LOCK: &str = "lock";
 
@@ -39,7 +41,8 @@ pub enum DataDirError {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    lock: File,
+    /// Held as long as the file is open. The pid stays in it; without the lock it says nothing.
+    _lock: File,
 }
 
 impl DataDir {
@@ -83,7 +86,7 @@ impl DataDir {
             tracing::warn!(%error, "cannot note the pid in the data directory");
         }
         let path = path.to_owned();
-        Ok(Self { path, lock })
+        Ok(Self { path, _lock: lock })
     }
 
     /// The pid of the process that has the directory, if one has.
@@ -105,15 +108,30 @@ impl DataDir {
         store_file(&self.path)
     }
 
+    /// The name of the node whose containers this directory's worker has made.
+    pub fn node_name(&self) -> Option<String> {
+        let text = fs::read_to_string(self.path.join(NODE)).ok()?;
+        Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+    }
+
+    /// Keeps the node's name for every later start.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn keep_node_name(&self, name: &str) -> Result<(), DataDirError> {
+        let file = self.path.join(NODE);
+        let beside = file.with_extension("new");
+        let written = fs::write(&beside, name).and_then(|()| fs::rename(&beside, &file));
+        written.map_err(|source| DataDirError::Io {
+            path: self.path.clone(),
+            step: "the node's name cannot be written",
+            source,
+        })
+    }
+
     /// Where the worker keeps its small files.
     pub fn worker(&self) -> PathBuf {
         self.path.join("worker")
-    }
-}
-
-impl Drop for DataDir {
-    fn drop(&mut self) {
-        let _ = self.lock.set_len(0);
     }
 }
 

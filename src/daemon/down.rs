@@ -9,6 +9,7 @@ use std::time::Duration;
 use cube_api::kinds::Kind;
 use cube_api::task::{DEFAULT_GRACE_SECONDS, Phase, Task, TaskStatus};
 use cube_api::{condition, condition::Condition, condition::READY, condition::Truth};
+use cube_plan::worker::DOWN;
 use futures_util::StreamExt;
 use futures_util::stream;
 use rustix::process::{Pid, Signal};
@@ -19,7 +20,7 @@ use super::engine::Choice;
 use crate::engine::{Container, Engine, EngineError};
 use crate::registry::{ApiError, Registry, TaskReport};
 use crate::store::{self, OpenError, Store};
-use crate::worker::UID_LABEL;
+use crate::worker::{HASH_LABEL, Journal, NODE_LABEL, UID_LABEL};
 use crate::world::World;
 
 /// How long the process has to end.
@@ -41,7 +42,7 @@ pub struct Down {
 }
 
 /// What was taken down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TakenDown {
     /// The pid of the process that was ended.
     pub process: Option<i32>,
@@ -49,6 +50,8 @@ pub struct TakenDown {
     pub containers: usize,
     /// Networks that were removed.
     pub networks: usize,
+    /// Containers that bear this cluster's label and that Cube did not make; they were left alone.
+    pub strangers: usize,
 }
 
 /// Why not all could be taken down.
@@ -77,6 +80,12 @@ pub enum DownError {
         /// Why not.
         source: EngineError,
     },
+    /// What the worker wrote down cannot be read.
+    #[error("the worker's journal cannot be read")]
+    Journal {
+        /// Why.
+        source: std::io::Error,
+    },
     /// The store cannot be written.
     #[error("registry: {0}")]
     Registry(ApiError),
@@ -97,13 +106,22 @@ pub async fn down(options: &Down, world: World) -> Result<TakenDown, DownError> 
     let store = Store::open(&data_dir.store(), store::Options::default())?;
     let cluster = store.cluster().to_owned();
     let registry = Registry::open(store, world).await.map_err(DownError::Registry)?;
+    let graces = graces(&registry);
     let failed = |what: &str| {
         let what = what.to_owned();
         move |source| DownError::Engine { what, source }
     };
     let engine = options.engine.connect(registry.world()).map_err(failed("engine"))?;
-    let containers = engine.list(&cluster).await.map_err(failed("list containers"))?;
-    let graces = graces(&registry);
+    let listed = engine.list(&cluster).await.map_err(failed("list containers"))?;
+    let journal = Journal::open(&data_dir.worker().join("made")).map_err(|source| DownError::Journal { source })?;
+    // What only bears our labels is a stranger's.
+    let known = |uid: &String| journal.has(uid) || graces.contains_key(uid);
+    let (containers, strangers): (Vec<Container>, Vec<Container>) = listed
+        .iter()
+        .cloned()
+        .partition(|container| container.labels.get(UID_LABEL).is_some_and(known) && !is_copy(container, &listed));
+    // Written before anything is touched: whatever comes between, none of it is taken for a failure.
+    note(&registry, false).await?;
     let stopping = containers.iter().map(|container| {
         let (engine, container) = (engine.clone(), container.clone());
         let uid = container.labels.get(UID_LABEL).cloned().unwrap_or_default();
@@ -133,16 +151,18 @@ pub async fn down(options: &Down, world: World) -> Result<TakenDown, DownError> 
         .await;
     let containers = removed.len();
     removed.into_iter().collect::<Result<Vec<()>, _>>()?;
-    let networks = engine.networks(&cluster).await.map_err(failed("list networks"))?;
+    note(&registry, true).await?;
+    let mut networks = engine.networks(&cluster).await.map_err(failed("list networks"))?;
+    networks.retain(|network| network.labels.contains_key(NODE_LABEL));
     for network in &networks {
         let what = format!("network {}: remove", network.name);
         engine.remove_network(&network.name).await.map_err(failed(&what))?;
     }
-    note(&registry).await?;
     Ok(TakenDown {
         process,
         containers,
         networks: networks.len(),
+        strangers: strangers.len(),
     })
 }
 
@@ -162,6 +182,14 @@ async fn end_process(options: &Down) -> Result<Option<i32>, DownError> {
         sleep(LOOK).await;
     }
     Ok(Some(pid))
+}
+
+/// Whether someone made it of one of Cube's (`docker commit` keeps labels): one of the same wish has such a name as Cube
+/// gives, and this one has not. See [`cube_plan::worker::originals`].
+fn is_copy(container: &Container, all: &[Container]) -> bool {
+    let wish = |container: &Container| [UID_LABEL, HASH_LABEL].map(|name| container.labels.get(name).cloned());
+    let named = |container: &Container| container.name.starts_with("cube-");
+    !named(container) && all.iter().any(|other| named(other) && wish(other) == wish(container))
 }
 
 /// Seconds that each Task's container has to stop, by the Task's uid.
@@ -199,8 +227,8 @@ async fn stop(engine: &Arc<dyn Engine>, container: &Container, grace: u32) -> Re
     Ok(())
 }
 
-/// Writes into each Task that its container was taken down on purpose.
-async fn note(registry: &Registry) -> Result<(), DownError> {
+/// Writes into each Task that its container is taken down on purpose; `gone`: that it is.
+async fn note(registry: &Registry, gone: bool) -> Result<(), DownError> {
     let now = registry.world().now();
     let mut reports: BTreeMap<String, Vec<TaskReport>> = BTreeMap::new();
     for object in registry.list(Kind::Task, None).items {
@@ -215,7 +243,7 @@ async fn note(registry: &Registry) -> Result<(), DownError> {
         };
         if !over {
             status.phase = Phase::Scheduled;
-            "Down".clone_into(&mut status.reason);
+            DOWN.clone_into(&mut status.reason);
             "taken down; the next cube up starts it again".clone_into(&mut status.message);
             let ready = Condition {
                 kind: READY.to_owned(),
@@ -234,7 +262,7 @@ async fn note(registry: &Registry) -> Result<(), DownError> {
             epoch: task.status.epoch,
             status,
             // A Task that was on its way out needs nobody to stop anything any more.
-            gone: object.is_deleting(),
+            gone: gone && object.is_deleting(),
         });
     }
     for (node, reports) in reports {

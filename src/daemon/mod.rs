@@ -61,8 +61,10 @@ pub struct Options {
     pub socket: PathBuf,
     /// A group whose members may come too.
     pub socket_group: Option<String>,
-    /// The node's name.
-    pub node_name: String,
+    /// The node's name; none: the one that the data directory knows, else `host_name`.
+    pub node_name: Option<String>,
+    /// The machine's name, in the letters that a node's may have.
+    pub host_name: String,
     /// Labels of the node.
     pub labels: BTreeMap<String, String>,
     /// Taints of the node.
@@ -83,6 +85,20 @@ pub enum DaemonError {
     /// The data directory cannot be had.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The node has another name.
+    #[error(
+        "data directory {}: its node is {known}, not {asked}\n\
+         hint: leave --node-name out, or use another data directory",
+        path.display()
+    )]
+    OtherNode {
+        /// The data directory.
+        path: PathBuf,
+        /// The name that its containers bear.
+        known: String,
+        /// The name that was asked for.
+        asked: String,
+    },
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -109,6 +125,7 @@ pub enum DaemonError {
 /// See [`DaemonError`].
 pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
     let data_dir = DataDir::take(&options.data_dir)?;
+    let node_name = node_name(&options, &data_dir)?;
     let cluster = format!("{:016x}", world.random());
     let store = Store::open(
         &data_dir.store(),
@@ -133,18 +150,18 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
     let state = server::ServerState {
         registry: registry.clone(),
         logs: Arc::new(logs::EngineLogs::new(engine.clone())),
-        info: info(&options),
+        info: info(&options, &node_name),
     };
     parts.run("the server", server::serve(listener, state, shutdown.clone()));
     let ear = narrator.clone();
     let (recorder, writing) = Recorder::new(
         registry.clone(),
-        &options.node_name,
+        &node_name,
         Some(Arc::new(move |told| ear.told(told))),
         shutdown.clone(),
     );
     parts.run("the recorder", writing);
-    narrator.say(&header(&options, answer(&*engine).await.as_ref()));
+    narrator.say(&header(&options, &node_name, answer(&*engine).await.as_ref()));
     parts.run("the narrator", narrator.clone().watch(shutdown.clone()));
     parts.run(
         "the watch over the store",
@@ -168,15 +185,15 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
             shutdown.clone(),
         ),
     );
-    let link = worker::local::LocalLink::new(registry.clone(), &options.node_name, recorder.of("worker"));
+    let link = worker::local::LocalLink::new(registry.clone(), &node_name, recorder.of("worker"));
     let worker_options = worker::Options {
         ground: Ground {
             cluster: store.cluster().to_owned(),
-            node: options.node_name.clone(),
+            node: node_name.clone(),
             publish_address: options.publish_address.clone(),
         },
         identity: Identity {
-            name: options.node_name.clone(),
+            name: node_name.clone(),
             labels: options.labels.clone(),
             taints: options.taints.clone(),
         },
@@ -188,7 +205,7 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
         worker::run(worker_options, engine, Arc::new(link), world.clone(), shutdown.clone()),
     );
     // What the directory says is then placed at once, and nobody reads that there is no node.
-    await_node(&registry, &options.node_name).await;
+    await_node(&registry, &node_name).await;
     if let Some(directory) = options.directory {
         let options = source::Options {
             name: source::name_of(&directory),
@@ -306,10 +323,24 @@ async fn answer(engine: &dyn Engine) -> Option<EngineInfo> {
     tokio::time::timeout(ENGINE_ANSWER, engine.info()).await.ok()?.ok()
 }
 
-fn header(options: &Options, engine: Option<&EngineInfo>) -> String {
+/// The node's name: its containers bear it, so that it stays the same also when the machine is renamed.
+fn node_name(options: &Options, data_dir: &DataDir) -> Result<String, DaemonError> {
+    let known = data_dir.node_name();
+    let name = match (known, &options.node_name) {
+        (Some(known), Some(asked)) if known != *asked => {
+            let (path, asked) = (data_dir.path().to_owned(), asked.clone());
+            return Err(DaemonError::OtherNode { path, known, asked });
+        }
+        (Some(known), _) => return Ok(known),
+        (None, asked) => asked.clone().unwrap_or_else(|| options.host_name.clone()),
+    };
+    data_dir.keep_node_name(&name)?;
+    Ok(name)
+}
+
+fn header(options: &Options, node: &str, engine: Option<&EngineInfo>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let (data, socket) = (options.data_dir.display(), options.socket.display());
-    let node = &options.node_name;
     let machine = match engine {
         Some(info) => format!(
             "{} cpu, {:.1} GiB, {} {}",
@@ -331,11 +362,11 @@ fn last_word(running: usize) -> String {
     }
 }
 
-fn info(options: &Options) -> serde_json::Value {
+fn info(options: &Options, node: &str) -> serde_json::Value {
     serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
-        "node": options.node_name,
+        "node": node,
         "dataDir": options.data_dir,
         "directory": options.directory,
     })

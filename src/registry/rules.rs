@@ -131,6 +131,16 @@ pub(super) fn update(before: &Object, mut value: Value, part: Part, unknown: Unk
         Part::Status => {
             let mut merged = current.clone();
             set_or_remove(object(&mut merged), "status", value.get("status"));
+            if kind == Kind::Task {
+                // The binding alone gives a node, and begins an epoch.
+                let status = object(object(&mut merged).entry("status").or_insert(Value::Null));
+                for field in ["node", "epoch"] {
+                    set_or_remove(status, field, current["status"].get(field));
+                }
+                if status.is_empty() {
+                    object(&mut merged).remove("status");
+                }
+            }
             shape(kind, name, &merged, unknown)?.0
         }
     };

@@ -21,3 +21,47 @@ async fn what_is_created_is_there() {
     let text: serde_json::Value = serde_json::from_slice(&read.json()).unwrap();
     assert_eq!(text, read.to_value());
 }
+
+#[tokio::test]
+async fn a_status_that_is_written_gives_no_node() {
+    let registry = registry().await;
+    let options = WriteOptions::new("test");
+    let task = json!({ "metadata": { "name": "web" }, "spec": { "image": "nginx" } });
+    registry.create(Kind::Task, "default", task, &options).await.unwrap();
+    let node = json!({ "metadata": { "name": "here" } });
+    registry.create(Kind::Node, "", node, &options).await.unwrap();
+    let status =
+        |node: serde_json::Value| Patch::Merge(json!({ "status": { "node": node, "epoch": 7, "reason": "x" } }));
+    let patched = registry
+        .patch(
+            Kind::Task,
+            "default",
+            "web",
+            &status("here".into()),
+            &options.clone().status(),
+        )
+        .await
+        .unwrap();
+    let written = &patched.typed::<cube_api::task::Task>().status;
+    assert_eq!(
+        (written.node.as_deref(), written.epoch, written.reason.as_str()),
+        (None, 0, "x")
+    );
+    let bound = registry
+        .bind("default", "web", patched.uid(), "here", patched.revision())
+        .await
+        .unwrap();
+    let epoch = bound.typed::<cube_api::task::Task>().status.epoch;
+    let patched = registry
+        .patch(
+            Kind::Task,
+            "default",
+            "web",
+            &status(serde_json::Value::Null),
+            &options.status(),
+        )
+        .await
+        .unwrap();
+    let written = &patched.typed::<cube_api::task::Task>().status;
+    assert_eq!((written.node.as_deref(), written.epoch), (Some("here"), epoch));
+}

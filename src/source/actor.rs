@@ -50,6 +50,8 @@ pub(super) struct Actor {
     urgent: BTreeSet<PathBuf>,
     /// Files to be read at a time, unless they are closed before.
     pub(super) unsettled: BTreeMap<PathBuf, Instant>,
+    /// Files that someone is writing, and when they last did: a truncated one says less than it will.
+    pub(super) being_written: BTreeMap<PathBuf, Instant>,
     scan_at: Instant,
     /// The directory was looked at as a whole since its last change.
     pub(super) verified: bool,
@@ -92,6 +94,7 @@ impl Actor {
             changes,
             urgent: BTreeSet::new(),
             unsettled: BTreeMap::new(),
+            being_written: BTreeMap::new(),
             scan_at: now,
             verified: false,
             last_change: now,
@@ -240,7 +243,11 @@ impl Actor {
         let mut whole = changed.lost;
         for path in &changed.open {
             if let Means::File(path) = means(&root, path) {
-                self.unsettled.insert(path, now + SETTLE);
+                self.unsettled.insert(path.clone(), now + SETTLE);
+                // A link is made without being closed.
+                if !path.is_symlink() {
+                    self.being_written.insert(path, now);
+                }
                 touched = true;
             }
         }
@@ -248,6 +255,7 @@ impl Actor {
             match means(&root, path) {
                 Means::File(path) => {
                     self.unsettled.remove(&path);
+                    self.being_written.remove(&path);
                     self.urgent.insert(path);
                     touched = true;
                 }

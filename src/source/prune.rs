@@ -20,6 +20,10 @@ use super::{
 };
 use crate::registry::{DeleteOptions, Object, StatusReason, Write};
 
+/// A file that nobody closes is taken as it is after this time without a write. Too short takes what a slow program has
+/// written so far for all there is.
+const WRITTEN_AT_MOST: Duration = Duration::from_secs(60);
+
 impl Actor {
     /// Judges what may leave, if that is due.
     pub(super) async fn prune(&mut self) {
@@ -100,7 +104,8 @@ impl Actor {
             Some(why) => Scan::Incomplete(why),
             None => Scan::Complete(said),
         };
-        let unsettled = !self.unsettled.is_empty();
+        let open = |at: &Instant| now.saturating_duration_since(*at) < WRITTEN_AT_MOST;
+        let unsettled = !self.unsettled.is_empty() || self.being_written.values().any(open);
         let quiet_for = if unsettled {
             Duration::ZERO
         } else {

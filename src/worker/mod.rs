@@ -24,6 +24,7 @@ mod steps;
 pub mod subnets;
 mod view;
 
-pub use form::{Ground, NODE_LABEL, TASK_LABEL, UID_LABEL};
+pub use form::{Ground, HASH_LABEL, NODE_LABEL, TASK_LABEL, UID_LABEL};
+pub use journal::Journal;
 pub use node::Identity;
 pub use session::{Options, run};

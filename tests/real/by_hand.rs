@@ -122,3 +122,51 @@ fn containers_of_strangers_are_never_touched() {
     assert_eq!(cube.container("t"), container);
     docker(None, &["rm", "--force", &stranger]);
 }
+
+#[test]
+fn a_network_that_someone_removes_is_made_anew() {
+    let (cube, container) = one();
+    let network = cube.networks().remove(0);
+    docker(None, &["network", "disconnect", "--force", &network, &container]);
+    docker(None, &["network", "rm", &network]);
+    docker(None, &["kill", &container]);
+    await_another(&cube, &container);
+    assert_eq!(cube.networks().len(), 1);
+    assert_eq!(cube.containers(&[]).len(), 1);
+}
+
+#[test]
+fn a_copy_of_a_container_is_a_strangers_also_when_all_is_taken_down() {
+    let (cube, container) = one();
+    let image = format!("{}:copy", cube.node());
+    docker(None, &["commit", &container, &image]);
+    let copy = docker(
+        None,
+        &["run", "--detach", "--init", "--entrypoint", "sleep", &image, "1000"],
+    );
+    let stranger = "cube.uid=0192aaaa-bbbb-7ccc-8ddd-eeeeffff0009";
+    let stranger = docker(
+        None,
+        &[
+            "run",
+            "--detach",
+            "--init",
+            "--label",
+            stranger,
+            "--entrypoint",
+            "sleep",
+            &image,
+            "1000",
+        ],
+    );
+    docker(None, &["kill", &container]);
+    cube.await_status("t", "that another container runs", |status| {
+        status["phase"] == "Running" && status["containerID"] != container.as_str()
+    });
+    let running = |id: &str| docker(None, &["inspect", "--format", "{{.State.Running}}", id]);
+    assert_eq!((running(&copy).as_str(), running(&stranger).as_str()), ("true", "true"));
+    cube.down();
+    assert_eq!((running(&copy).as_str(), running(&stranger).as_str()), ("true", "true"));
+    docker(None, &["rm", "--force", &copy, &stranger]);
+    docker(None, &["rmi", &image]);
+}

@@ -90,3 +90,24 @@ fn hostile_files_are_told_and_the_process_goes_on() {
     cube.write("t.yaml", &sleeper("t"));
     cube.await_running("t");
 }
+
+#[test]
+fn a_file_that_is_still_being_written_removes_nothing() {
+    use std::io::Write as _;
+    let cube = Cube::up();
+    let both = format!("{}---\n{}", sleeper("a"), sleeper("b"));
+    cube.write("ab.yaml", &both);
+    cube.await_running("a");
+    cube.await_running("b");
+    // As a shell does for `slow-program > ab.yaml`: truncated at once, filled later, closed at the end.
+    let mut file = fs::File::create(cube.manifests().join("ab.yaml")).unwrap();
+    file.write_all(sleeper("a").as_bytes()).unwrap();
+    let began = std::time::Instant::now();
+    cube.await_true("longer than removals wait for quiet", || {
+        began.elapsed().as_millis() > 3500
+    });
+    assert_eq!(cube.list("tasks").len(), 2);
+    // Closed as it is, it says so.
+    drop(file);
+    cube.await_true("b is gone", || cube.list("tasks").len() == 1);
+}

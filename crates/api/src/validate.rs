@@ -94,7 +94,26 @@ fn labels(labels: &BTreeMap<String, String>, path: &FieldPath, errors: &mut Vec<
     }
 }
 
+/// Whether an engine knows the signal: by name, with or without `SIG`, or by number.
+fn is_signal(text: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "IOT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM",
+        "PROF", "WINCH", "IO", "POLL", "PWR", "SYS",
+    ];
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let real_time = |rest: &str| matches!(rest.as_bytes(), [] | [b'+' | b'-', b'0'..=b'9', ..]);
+    let is_real_time = ["RTMIN", "RTMAX"]
+        .iter()
+        .any(|limit| name.strip_prefix(limit).is_some_and(real_time));
+    NAMES.contains(&name) || is_real_time || text.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number))
+}
+
 fn task_spec(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
+    if let Some(signal) = spec.stop_signal.as_deref().filter(|signal| !is_signal(signal)) {
+        let wrong = "must be a signal: SIGTERM, SIGQUIT, …, or its number";
+        errors.push(FieldError::invalid(path.field("stopSignal"), wrong).given(format!("{signal:?}")));
+    }
     text(spec, path, errors);
     ports(spec, path, errors);
     volumes(spec, path, errors);
@@ -277,6 +296,21 @@ fn volumes(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
         {
             let message = "must be a path inside the volume, without `..`";
             errors.push(FieldError::new(at.field("subPath"), Reason::Invalid, message));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_known_by_name_and_number() {
+        for good in ["SIGTERM", "QUIT", "15", "64", "SIGRTMIN+3", "RTMAX-1", "RTMIN"] {
+            assert!(is_signal(good), "{good}");
+        }
+        for bad in ["", "SIG", "TERMINATE", "0", "65", "term", "SIGRTMINX"] {
+            assert!(!is_signal(bad), "{bad}");
         }
     }
 }

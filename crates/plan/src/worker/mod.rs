@@ -12,6 +12,8 @@
 mod ends;
 mod status;
 
+use std::collections::BTreeSet;
+
 use cube_api::hash;
 use cube_api::meta::{PULL_ANNOTATION, RESTARTED_ANNOTATION};
 use cube_api::task::{Phase, PullPolicy, Task, Termination};
@@ -309,14 +311,18 @@ pub fn container_name(task: &Task, hash: &str, number: u64) -> String {
     format!("cube-{}-{}-{tail}-{hash}-{number}", meta.namespace(), meta.name)
 }
 
-/// The containers that are the Task's own: a copy that someone made of one (`docker commit` keeps labels) has the same
-/// number, and is a stranger's. What has the name is the original, else what was made first.
+/// The containers that are the Task's own. A copy that someone made of one (`docker commit` keeps labels) is a stranger's:
+/// where one of a hash has its name, another of that hash that has not is none of ours (one of ours that is renamed is
+/// given its name back before there is another). Where none has, what was made first is the one that was renamed.
 pub fn originals(task: &Task, mut containers: Vec<Seen>) -> Vec<Seen> {
-    let rank = |seen: &Seen| {
-        let named = seen.name == container_name(task, &seen.hash, seen.number);
-        (seen.hash.clone(), seen.number, !named, seen.created_at, seen.id.clone())
-    };
-    containers.sort_by_key(rank);
+    let named = |seen: &Seen| seen.name == container_name(task, &seen.hash, seen.number);
+    let proven: BTreeSet<String> = containers
+        .iter()
+        .filter(|seen| named(seen))
+        .map(|seen| seen.hash.clone())
+        .collect();
+    containers.retain(|seen| named(seen) || !proven.contains(&seen.hash));
+    containers.sort_by_key(|seen| (seen.hash.clone(), seen.number, seen.created_at, seen.id.clone()));
     containers.dedup_by(|later, first| (&later.hash, later.number) == (&first.hash, first.number));
     containers
 }

@@ -150,7 +150,7 @@ fn an_end_is_recorded_then_followed_by_a_fresh_container_then_cleared() {
     let task = task();
     let mut containers = vec![seen(&task, 1, exited(1))];
     let mut progress = Progress {
-        alive: Some(("id1".to_owned(), wanted_hash(&task()))),
+        alive: Some(("id1".to_owned(), wanted_hash(&task))),
         ..present()
     };
     assert_eq!(
