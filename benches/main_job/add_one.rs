@@ -12,6 +12,8 @@ use crate::{Effort, Result};
 
 /// Samples a round.
 const EACH: usize = 10;
+/// Between two samples: the engine is at rest again, and what was told of the last one (Events) is written.
+const REST: Duration = Duration::from_millis(400);
 /// Files that are there already.
 const THERE: usize = 1000;
 
@@ -29,17 +31,18 @@ async fn on_the_engine(effort: Effort) -> Result<Vec<Row>> {
     // The namespace's network is there before, on both sides.
     cube.write("keep.yaml", &sleepers(&names("keep", 1), ""))?;
     tasks.running(names("keep", 1)).await?;
-    let (mut direct, mut to_created, mut to_started, mut to_running) = <(Samples, Samples, Samples, Samples)>::default();
+    let (mut direct, mut to_created, mut to_started, mut to_running) =
+        <(Samples, Samples, Samples, Samples)>::default();
     let (mut beside, mut own) = <(Samples, Samples)>::default();
     for sample in 0..effort.rounds * EACH {
+        tokio::time::sleep(REST).await;
         let began = Instant::now();
         let (id, _) = straight.one().await?;
         direct.time(began.elapsed());
         straight.down(vec![id], 1).await?;
 
         let name = format!("one-{sample}");
-        // What was told of the last one (its Event) is written by then, and another client's write is no part of it.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(REST).await;
         tap.take();
         let closed = cube.write("one.yaml", &sleepers(&[name.clone()].into(), ""))?;
         let running = tasks
@@ -89,8 +92,7 @@ async fn beside_a_thousand(effort: Effort) -> Result<Vec<Row>> {
     tasks.running(there).await?;
     let mut samples = Samples::default();
     for sample in 0..effort.rounds * 4 * EACH {
-        // Neither at the end of the last one's Events nor always at the same point of what recurs.
-        tokio::time::sleep(Duration::from_millis(280 + (sample as u64 * 37) % 50)).await;
+        tokio::time::sleep(REST).await;
         let name = format!("more-{sample}");
         let text = sleepers(&[name.clone()].into(), "host");
         let closed = cube.write(&format!("{name}.yaml"), &text)?;

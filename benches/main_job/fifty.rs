@@ -121,8 +121,11 @@ async fn without(straight: &Straight, in_flight: usize, samples: &mut Direct) ->
 fn rows(network: &str, [up, first, down]: [Samples; 3], direct: BTreeMap<usize, Direct>) -> Vec<Row> {
     let mut rows = Vec::new();
     let by = |of: fn(&Direct) -> &Samples| {
-        let all = direct.iter().map(|(in_flight, samples)| (*in_flight, of(samples).median()));
-        all.min_by(|one, other| one.1.total_cmp(&other.1)).unwrap_or((0, f64::NAN))
+        let all = direct
+            .iter()
+            .map(|(in_flight, samples)| (*in_flight, of(samples).median()));
+        all.min_by(|one, other| one.1.total_cmp(&other.1))
+            .unwrap_or((0, f64::NAN))
     };
     let ((best, floor_up), (best_down, floor_down)) = (by(|direct| &direct.up), by(|direct| &direct.down));
     for (in_flight, samples) in &direct {
@@ -137,11 +140,7 @@ fn rows(network: &str, [up, first, down]: [Samples; 3], direct: BTreeMap<usize, 
     }
     let start = direct.get(&best).map_or(f64::NAN, |direct| direct.start.median());
     let over = |samples: &Samples, floor: f64| samples.median() / floor;
-    let (up_ratio, down_ratio, first_ratio) = (
-        over(&up, floor_up),
-        over(&down, floor_down),
-        over(&first, start),
-    );
+    let (up_ratio, down_ratio, first_ratio) = (over(&up, floor_up), over(&down, floor_down), over(&first, start));
     rows.push(
         Row::new(format!("{network}: Cube, file saved to 50 Running"), "ms", up)
             .judged(format!("over {best} in flight"), up_ratio)

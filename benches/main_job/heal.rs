@@ -1,5 +1,5 @@
 //! One of thirty containers is killed: until its successor runs, beside what one create and start take on the engine.
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cube_api::kinds::Kind;
 
@@ -11,6 +11,8 @@ use crate::{Effort, Result};
 const MANY: usize = 30;
 /// Each Task's first restart is at once, so that each can be killed but once.
 const A_ROUND: usize = 6;
+/// Between two samples: the engine is at rest again.
+const REST: Duration = Duration::from_millis(400);
 
 pub async fn measure(effort: Effort) -> Result<Vec<Row>> {
     let (cube, _) = Cube::up(&Engine::Docker).await?;
@@ -21,6 +23,7 @@ pub async fn measure(effort: Effort) -> Result<Vec<Row>> {
     tasks.running(all.clone()).await?;
     let (mut direct, mut healed, mut noticed) = <(Samples, Samples, Samples)>::default();
     for name in all.iter().take((effort.rounds * A_ROUND).min(MANY)) {
+        tokio::time::sleep(REST).await;
         let began = Instant::now();
         let (id, _) = straight.one().await?;
         direct.time(began.elapsed());
@@ -28,6 +31,7 @@ pub async fn measure(effort: Effort) -> Result<Vec<Row>> {
 
         let task = cube.client().get(Kind::Task, "default", name).await?;
         let old = task["status"]["containerID"].as_str().unwrap_or_default().to_owned();
+        tokio::time::sleep(REST).await;
         let began = Instant::now();
         straight.kill(&old).await?;
         let mine = |task: &serde_json::Value| task["metadata"]["name"] == name.as_str();

@@ -46,18 +46,17 @@ fn processor(pid: u32) -> Result<Duration> {
     let mut nanos = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        nanos += text
-            .split(' ')
-            .next()
-            .and_then(|nanos| nanos.parse().ok())
-            .unwrap_or(0);
+        nanos += text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0);
     }
     Ok(Duration::from_nanos(nanos))
 }
 
 fn kilobytes(pid: u32, file: &str, field: &str) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
-    let line = text.lines().find(|line| line.starts_with(field)).ok_or("no such field")?;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(field))
+        .ok_or("no such field")?;
     let number = line.split_whitespace().nth(1).ok_or("no number")?;
     Ok(number.parse()?)
 }

@@ -120,7 +120,9 @@ fn number(value: f64) -> String {
 
 /// Prints rows, aligned.
 pub fn print(rows: &[Row]) {
-    let titles = ["figure", "unit", "n", "median", "min", "max", "judged", "", "target", ""];
+    let titles = [
+        "figure", "unit", "n", "median", "min", "max", "judged", "", "target", "",
+    ];
     let mut lines = vec![titles.map(str::to_owned)];
     for row in rows {
         let (what, value) = &row.judged;
@@ -143,13 +145,7 @@ pub fn print(rows: &[Row]) {
         ]);
     }
     let widths: Vec<usize> = (0..titles.len())
-        .map(|column| {
-            lines
-                .iter()
-                .map(|line| line[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
+        .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
         .collect();
     for line in lines {
         let cells = line.iter().zip(&widths).enumerate().map(|(at, (cell, width))| {
@@ -178,7 +174,9 @@ pub async fn machine() {
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let info = file("/proc/cpuinfo");
     let model = info.lines().find(|line| line.starts_with("model name"));
-    let model = model.and_then(|line| line.split_once(": ")).map_or("", |(_, name)| name);
+    let model = model
+        .and_then(|line| line.split_once(": "))
+        .map_or("", |(_, name)| name);
     let memory = file("/proc/meminfo");
     let memory = memory.lines().next().unwrap_or_default().replace("MemTotal:", "");
     println!("machine: {cpus} cpus ({model}), {} memory", memory.trim());

@@ -13,7 +13,9 @@ pub async fn measure(effort: Effort) -> Result<Vec<Row>> {
     for _ in 0..effort.rounds * 10 {
         let mut command = Command::new(binary()?);
         // There is a server to ask or there is none: here there is none.
-        command.args(["version"]).env("CUBE_SERVER", "unix:///nowhere/cube.sock");
+        command
+            .args(["version"])
+            .env("CUBE_SERVER", "unix:///nowhere/cube.sock");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let began = Instant::now();
         command.status()?;

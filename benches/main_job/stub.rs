@@ -44,7 +44,10 @@ impl Stub {
             .route("/info", get(|| async { Json(info()) }))
             .route("/events", get(events))
             .route("/networks", get(|| async { Json(json!([])) }))
-            .route("/images/{name}/json", get(|| async { Json(json!({ "Id": "sha256:1" })) }))
+            .route(
+                "/images/{name}/json",
+                get(|| async { Json(json!({ "Id": "sha256:1" })) }),
+            )
             .route("/containers/json", get(list))
             .route("/containers/create", post(create))
             .route("/containers/{id}/start", post(start))
