@@ -38,7 +38,7 @@ pub struct Cube {
 /// The binary that is measured: the one that was built beside this one.
 pub fn binary() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
-    let path = own.ancestors().nth(2).unwrap_or(&own).join("cube");
+    let path = own.parent().unwrap_or(&own).join("cube");
     if path.is_file() {
         Ok(path)
     } else {
