@@ -37,6 +37,7 @@ use super::{
     CLUSTER_LABEL, Container, ContainerSpec, Engine, EngineError, EngineEvent, EngineInfo, ImageInfo, LogChunk,
     LogOptions, NetworkInfo, NetworkSpec, OnProgress, Result, State,
 };
+use crate::world::host;
 
 /// Where an engine is unless told otherwise.
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
@@ -80,7 +81,7 @@ impl DockerEngine {
         let set = || std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
         let host = host.map(str::to_owned).or_else(set);
         let wire = Wire::new(host.as_deref().unwrap_or(DEFAULT_HOST))?;
-        if !wire.local && std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty()) {
+        if wire.socket().is_none() && std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty()) {
             return Err(EngineError::InvalidSpec {
                 field: "engine address".to_owned(),
                 message: "TLS (DOCKER_TLS_VERIFY) is not spoken; use a Unix socket, or a tunnel to one".to_owned(),
@@ -307,7 +308,10 @@ impl Engine for DockerEngine {
     async fn info(&self) -> Result<EngineInfo> {
         self.asking("info", async {
             let (version, info) = tokio::join!(self.docker.version(), self.docker.info());
-            Ok(seen::engine(version.map_err(fault::of)?, info.map_err(fault::of)?))
+            Ok(EngineInfo {
+                started_at: self.wire.socket().and_then(host::listens_since),
+                ..seen::engine(version.map_err(fault::of)?, info.map_err(fault::of)?)
+            })
         })
         .await
     }

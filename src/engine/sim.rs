@@ -262,6 +262,7 @@ impl Engine for SimEngine {
             Ok(EngineInfo {
                 kind: "sim".to_owned(),
                 id: machine.id.clone(),
+                started_at: None,
                 version: "1".to_owned(),
                 api_version: "1".to_owned(),
                 cpus: machine.config.cpus,

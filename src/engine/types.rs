@@ -254,6 +254,8 @@ pub struct EngineInfo {
     pub kind: String,
     /// Tells this engine and its data from any other: where it changes, containers have not ended but are elsewhere.
     pub id: String,
+    /// When it was last started, where that can be told: what it ran ended then at the latest.
+    pub started_at: Option<Timestamp>,
     /// The engine's version.
     pub version: String,
     /// The newest version of its API.

@@ -2,8 +2,10 @@
 use std::time::Duration;
 
 use cube_api::event::EventType;
-use cube_api::task::Termination;
-use cube_plan::worker::{End, Image, Obstacle, Step, backoff, judge};
+use cube_api::task::{PullPolicy, Termination};
+use cube_plan::worker::{
+    End, IMAGE_NEVER_PULLED, IMAGE_NOT_FOUND, IMAGE_PULL_BACK_OFF, Image, Obstacle, Step, backoff, judge,
+};
 use jiff::SignedDuration;
 
 use super::actor::{Actor, BeforeEnd, ENGINE_STOPS};
@@ -26,6 +28,14 @@ impl Actor {
         let told = took.as_secs_f64();
         match outcome {
             Outcome::Failed(error) => self.failed(uid, step, error),
+            Outcome::Image(false) if task.spec.image_pull_policy == PullPolicy::Never => {
+                // No word comes when someone brings it: it is looked for again.
+                let message = format!(
+                    "image {} is not on this node, and imagePullPolicy is Never",
+                    task.spec.image
+                );
+                self.obstruct(uid, IMAGE_NEVER_PULLED, message);
+            }
             Outcome::Image(there) => slot.progress.image = if there { Image::Present } else { Image::Missing },
             Outcome::Pulled => {
                 slot.progress.image = Image::Present;
@@ -125,7 +135,10 @@ impl Actor {
                 }
                 self.obstruct(uid, "CreateFailed", format!("{what} not found"));
             }
-            (Step::Pull, error) => self.obstruct(uid, "ImagePullBackOff", error.to_string()),
+            (Step::Pull, error @ EngineError::PullFailed { permanent: true, .. }) => {
+                self.obstruct(uid, IMAGE_NOT_FOUND, error.to_string());
+            }
+            (Step::Pull, error) => self.obstruct(uid, IMAGE_PULL_BACK_OFF, error.to_string()),
             (Step::Start(id), EngineError::InvalidCommand { code, message }) => {
                 self.start_failed(uid, &id, code, message)
             }
@@ -167,7 +180,7 @@ impl Actor {
             + 1;
         let wait = match reason {
             // A registry is asked less and less often; what the machine itself has to free is looked at every few seconds.
-            "ImagePullBackOff" => backoff(tries + 1),
+            IMAGE_PULL_BACK_OFF | IMAGE_NOT_FOUND => backoff(tries + 1),
             _ => (FIRST_RETRY * 2_i32.pow(tries.min(10) as u32 - 1)).min(LONGEST_RETRY),
         };
         let until = now.saturating_add(wait).unwrap_or(now);

@@ -26,7 +26,7 @@ use super::steps::Pace;
 use super::subnets::Range;
 use super::view::View;
 use crate::engine::{Action, Container, Engine, EngineError, EngineEvent, EngineInfo, State};
-use crate::world::World;
+use crate::world::{World, host};
 
 /// How often the list is compared with the view even though nothing was heard.
 const RELIST: Duration = Duration::from_secs(60);
@@ -215,7 +215,11 @@ impl Session {
                 &connected.containers,
                 self.last_contact,
                 self.went,
-                crate::world::host::engine_started_at(),
+                connected
+                    .info
+                    .as_ref()
+                    .and_then(|info| info.started_at)
+                    .max(host::booted_at()),
             );
         }
         actor.listed(connected.containers, connected.networks, came_back);

@@ -1,5 +1,6 @@
 //! What the machine itself says: its routes, when it started, when its engine did.
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
@@ -18,18 +19,22 @@ fn route(line: &str) -> Option<String> {
     (mask != 0).then(|| format!("{}/{}", Ipv4Addr::from(destination), mask.count_ones()))
 }
 
-/// When the machine, or the engine on it, was last started, whichever was later.
-pub fn engine_started_at() -> Option<Timestamp> {
-    let boot = std::fs::read_to_string("/proc/stat").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("btime "))?;
-        Timestamp::from_second(line.trim().parse().ok()?).ok()
-    });
-    let pid_file = std::fs::metadata("/run/docker.pid")
-        .and_then(|file| file.modified())
-        .ok();
-    let engine = pid_file.and_then(|at| {
-        let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        Timestamp::from_second(i64::try_from(since.as_secs()).ok()?).ok()
-    });
-    boot.max(engine)
+/// When the machine was last started.
+pub fn booted_at() -> Option<Timestamp> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("btime "))?;
+    Timestamp::from_second(line.trim().parse().ok()?).ok()
+}
+
+/// When the engine that listens at this socket was last started, as near as files tell: it makes its socket at its start, or
+/// (where systemd made that before) the file with its pid.
+pub fn listens_since(socket: &Path) -> Option<Timestamp> {
+    let pid_file = socket.with_extension("pid");
+    [socket, &pid_file].into_iter().filter_map(written_at).max()
+}
+
+fn written_at(path: &Path) -> Option<Timestamp> {
+    let at = std::fs::metadata(path).and_then(|file| file.modified()).ok()?;
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Timestamp::from_second(i64::try_from(since.as_secs()).ok()?).ok()
 }

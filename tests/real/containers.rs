@@ -179,3 +179,24 @@ fn defaults_are_safe() {
     assert!(seen.contains(" 4096 map[max-file:3 max-size:10m] false no"), "{seen}");
     assert!(seen.contains("NET_RAW"), "{seen}");
 }
+
+#[test]
+fn an_image_that_must_not_be_pulled_is_waited_for_and_who_waits_is_told() {
+    let cube = Cube::up();
+    let image = format!("{}:local", cube.node());
+    let file = cube.path("t.yaml");
+    super::harness::write(
+        &file,
+        &format!(
+            "apiVersion: cube/v1\nkind: Task\nmetadata: {{ name: t }}\nspec: {{ image: '{image}', imagePullPolicy: Never, init: true, command: [sleep, '1000'] }}\n"
+        ),
+    );
+    let waited = cube.cube(&["apply", "--wait", "--timeout", "60s", "-f", file.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&waited.stderr).into_owned();
+    assert_eq!(waited.status.code(), Some(4), "{said}");
+    assert!(said.contains("imagePullPolicy is Never"), "{said}");
+    docker(None, &["tag", "busybox", &image]);
+    cube.await_running("t");
+    cube.down();
+    docker(None, &["rmi", &image]);
+}

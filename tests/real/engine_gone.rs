@@ -165,5 +165,15 @@ fn an_engine_that_is_restarted_or_killed_loses_nothing() {
             assert_eq!(status["restarts"].as_u64().unwrap_or(0), 0, "{status}");
         }
     }
+    // A machine that stops takes Cube first, then the engine; both come back.
+    cube.interrupt();
+    dockerd.signal(rustix::process::Signal::TERM);
+    dockerd.run();
+    cube.start();
+    for name in ["a", "b"] {
+        let status = cube.await_running(name);
+        assert_eq!(status["failures"].as_u64().unwrap_or(0), 0, "{status}");
+        assert_eq!(status["restarts"].as_u64().unwrap_or(0), 0, "{status}");
+    }
     cube.down();
 }

@@ -32,6 +32,8 @@ pub enum Colour {
 
 /// Columns of what is not a terminal.
 const WIDTH: usize = 100;
+/// Lines of a terminal that does not say.
+const HEIGHT: usize = 24;
 
 /// The streams of one command.
 #[derive(Clone, Debug)]
@@ -45,6 +47,7 @@ struct Stream {
     terminal: bool,
     colour: bool,
     width: usize,
+    height: usize,
 }
 
 impl Stream {
@@ -52,7 +55,7 @@ impl Stream {
         let terminal = stream.is_terminal();
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let width = terminal.then(|| rustix::termios::tcgetwinsize(stream).ok()).flatten();
+        let size = terminal.then(|| rustix::termios::tcgetwinsize(stream).ok()).flatten();
         Self {
             terminal,
             colour: match colour {
@@ -60,7 +63,8 @@ impl Stream {
                 Colour::Always => true,
                 Colour::Never => false,
             },
-            width: width.map_or(WIDTH, |size| usize::from(size.ws_col).max(20)),
+            width: size.map_or(WIDTH, |size| usize::from(size.ws_col).max(20)),
+            height: size.map_or(HEIGHT, |size| usize::from(size.ws_row).max(5)),
         }
     }
 }
@@ -180,6 +184,10 @@ impl Output {
 
     /// Lines that tell how long work goes, on standard error.
     pub fn progress(&self) -> Progress {
-        Progress::new(self.talk.terminal, self.talk.colour, self.talk.width)
+        Progress::new(
+            self.talk.terminal,
+            self.talk.colour,
+            (self.talk.width, self.talk.height),
+        )
     }
 }

@@ -200,6 +200,7 @@ pub(super) fn engine(version: SystemVersion, info: SystemInfo) -> EngineInfo {
     EngineInfo {
         // Older engines of one machine share their id whatever data they have.
         id: format!("{} {root_dir}", info.id.unwrap_or_default()),
+        started_at: None,
         kind: if podman { "podman" } else { "docker" }.to_owned(),
         version: version.version.or(info.server_version).unwrap_or_default(),
         api_version: version.api_version.unwrap_or_default(),

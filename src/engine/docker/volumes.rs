@@ -23,7 +23,7 @@ impl DockerEngine {
         };
         match self.docker.create_volume(request).await.map_err(fault::of) {
             Ok(volume) => {
-                if is_scratch(&volume.labels) && self.wire.local {
+                if is_scratch(&volume.labels) && self.wire.socket().is_some() {
                     blocking(move || open_to_all(Path::new(&volume.mountpoint))).await?;
                 }
                 Ok(())
@@ -124,7 +124,7 @@ impl DockerEngine {
     }
 
     async fn beneath(&self, source: &str, sub_path: &str) -> Result<String> {
-        if !self.wire.local {
+        if self.wire.socket().is_none() {
             return Err(refused(format!("{sub_path:?} needs an engine on this machine")));
         }
         let (source, sub_path) = (source.to_owned(), sub_path.to_owned());

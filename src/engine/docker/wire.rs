@@ -3,7 +3,7 @@
 //! bollard's own transport opens a connection for each request, refuses to be made while the socket is missing, and hides the
 //! moment at which an answer begins; this one does none of that. Never retries. Read [`Wire`] first.
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -45,19 +45,19 @@ pub(super) struct Wire {
     send: Arc<Send>,
     /// What stands before each path.
     base: String,
-    /// Whether the engine sees the same files as we do.
-    pub local: bool,
+    /// The engine's socket, if it is on this machine.
+    socket: Option<PathBuf>,
 }
 
 impl Wire {
     /// For a host as `DOCKER_HOST` has it: `unix://PATH`, `tcp://HOST:PORT` or `http://HOST:PORT`.
     pub(super) fn new(host: &str) -> Result<Self> {
         if let Some(path) = host.strip_prefix("unix://") {
-            let send = sender(UnixConnector(Arc::new(PathBuf::from(path))));
+            let socket = PathBuf::from(path);
             return Ok(Self {
-                send,
+                send: sender(UnixConnector(Arc::new(socket.clone()))),
                 base: "http://docker".to_owned(),
-                local: true,
+                socket: Some(socket),
             });
         }
         let address = host.strip_prefix("tcp://").or_else(|| host.strip_prefix("http://"));
@@ -66,13 +66,18 @@ impl Wire {
             Some(address) => Ok(Self {
                 send: sender(tcp_connector()),
                 base: format!("http://{address}"),
-                local: false,
+                socket: None,
             }),
             None => Err(EngineError::InvalidSpec {
                 field: "engine address".to_owned(),
                 message: format!("{host:?} must be unix://PATH or tcp://HOST:PORT"),
             }),
         }
+    }
+
+    /// The engine's socket, if it is on this machine.
+    pub(super) fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
     }
 
     /// A bollard client over this wire.

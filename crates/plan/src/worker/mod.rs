@@ -20,6 +20,13 @@ use jiff::{SignedDuration, Timestamp};
 pub use ends::{End, backoff, judge};
 pub use status::status;
 
+/// Reason of a Task whose image could not be fetched this time.
+pub const IMAGE_PULL_BACK_OFF: &str = "ImagePullBackOff";
+/// Reason of a Task whose image its registry does not have, or not for us: only another reference or right helps.
+pub const IMAGE_NOT_FOUND: &str = "ImageNotFound";
+/// Reason of a Task whose image is not on its node and must not be fetched.
+pub const IMAGE_NEVER_PULLED: &str = "ErrImageNeverPull";
+
 /// A container of the Task, as the worker's view has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
