@@ -56,6 +56,7 @@ impl Args {
         let applied = client.apply(&batch).await?;
         tell_refused(context, &manifests, &applied)?;
         let mut awaited = Vec::new();
+        let mut lines = String::new();
         for (manifest, applied) in manifests.iter().zip(&applied) {
             let word = match applied.outcome {
                 Outcome::Created => "created",
@@ -63,9 +64,7 @@ impl Args {
                 _ => "unchanged",
             };
             let note = if self.dry_run { " (dry run)" } else { "" };
-            context
-                .output
-                .line(&format!("{} {word}{note}", context.shown(&manifest.id)))?;
+            lines.push_str(&format!("{} {word}{note}\n", context.shown(&manifest.id)));
             // What was changed may have failed before: that is not this apply's.
             let failures = applied
                 .object
@@ -77,6 +76,7 @@ impl Args {
                 before,
             });
         }
+        context.output.bytes(lines.as_bytes())?;
         if self.wait {
             return wait::until_all_run(&client, context, &awaited, self.timeout).await;
         }

@@ -57,11 +57,15 @@ pub enum Outcome {
 
 impl Applied {
     /// Reads the answer to a batch; none if it is none.
-    pub(super) fn read(answer: &Value) -> Option<Vec<Self>> {
-        answer["results"].as_array()?.iter().map(Self::read_one).collect()
+    pub(super) fn read(mut answer: Value) -> Option<Vec<Self>> {
+        let Value::Array(results) = answer.get_mut("results")?.take() else {
+            return None;
+        };
+        results.into_iter().map(Self::read_one).collect()
     }
 
-    fn read_one(result: &Value) -> Option<Self> {
+    fn read_one(mut result: Value) -> Option<Self> {
+        let object = result.get_mut("object").map(Value::take).unwrap_or_default();
         let text = |field: &str| result[field].as_str().unwrap_or_default();
         let outcome = match text("outcome") {
             "created" => Outcome::Created,
@@ -76,7 +80,7 @@ impl Applied {
             namespace: text("namespace").to_owned(),
             name: text("name").to_owned(),
             outcome,
-            object: Some(&result["object"]).filter(|object| object.is_object()).cloned(),
+            object: Some(object).filter(Value::is_object),
         })
     }
 }

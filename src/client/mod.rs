@@ -325,7 +325,7 @@ impl Client {
                 ..Ask::get(target)
             })
             .await?;
-        let applied = Applied::read(&answer).filter(|applied| applied.len() == batch.objects.len());
+        let applied = Applied::read(answer).filter(|applied| applied.len() == batch.objects.len());
         applied.ok_or_else(|| self.transport.nonsense("an apply without a result for each object"))
     }
 

@@ -261,7 +261,7 @@ impl Batch<'_> {
             .find(|entry| entry.operation == APPLY && entry.manager == *manager);
         let said = managed(&value);
         let merged = merged(&current, value, mine);
-        let mut next = rules::update(&before, merged, Part::Main, UnknownFields::Refuse)?;
+        let mut next = rules::update_of(&before, &current, merged, Part::Main, UnknownFields::Refuse)?;
         let remembered = mine.is_some_and(|mine| mine.fields_v1.as_ref() == Some(&said));
         let others = entries
             .iter()
@@ -269,7 +269,7 @@ impl Batch<'_> {
         if (!remembered || others || matches!(next, Next::Put(_))) && next != Next::Gone {
             let mut value = match next {
                 Next::Put(value) => value,
-                Next::Same | Next::Gone => current.clone(),
+                Next::Same | Next::Gone => current,
             };
             let kept = entries.iter().filter(|entry| entry.operation != APPLY);
             let mut all: Vec<Value> = kept
