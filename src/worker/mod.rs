@@ -11,6 +11,8 @@
 //!
 //! Begin with [`run`], then `actor.rs`.
 mod actor;
+mod assign;
+mod engine_ends;
 mod form;
 mod journal;
 pub mod link;
@@ -19,6 +21,7 @@ mod networks;
 mod node;
 mod outcomes;
 mod pulls;
+mod seen;
 mod session;
 mod steps;
 pub mod subnets;

@@ -8,25 +8,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cube_api::node::Node;
-use cube_api::task::Task;
-use cube_plan::worker::{Progress, Step, wanted_hash};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::actor::{Actor, ENGINE_STOPS, Message, NetworkState, Slot};
+use super::actor::{Actor, ENGINE_STOPS, Message};
+use super::engine_ends::{died_with_engine, ended_since};
 use super::form::Ground;
 use super::journal::Journal;
-use super::link::{Assignment, Link};
+use super::link::Link;
 use super::node::{Identity, node};
 use super::pulls::Pulls;
 use super::steps::Pace;
 use super::subnets::Range;
 use super::view::View;
-use crate::engine::{Action, Container, Engine, EngineError, EngineEvent, EngineInfo, State};
+use crate::engine::{Container, Engine, EngineError, EngineEvent, EngineInfo, State};
 use crate::world::{World, host};
 
 /// How often the list is compared with the view even though nothing was heard.
@@ -337,48 +336,6 @@ async fn all(
     })
 }
 
-/// Of containers found dead: those that ended since then.
-fn ended_since(containers: &[Container], since: Timestamp) -> BTreeSet<String> {
-    let died = |container: &&Container| {
-        matches!(container.state, State::Exited { .. }) && container.finished_at.is_some_and(|at| at >= since)
-    };
-    containers
-        .iter()
-        .filter(died)
-        .map(|container| container.id.clone())
-        .collect()
-}
-
-/// Of containers found dead when an engine comes (back): those that were stopped with it, which is nobody's failure.
-fn died_with_engine(
-    containers: &[Container],
-    last_contact: Option<Timestamp>,
-    engine_start: Option<Timestamp>,
-) -> BTreeSet<String> {
-    // Clocks of whole seconds, and an engine that takes its time to write down what it stopped.
-    let slack = SignedDuration::from_secs(15);
-    let died = |container: &&Container| {
-        let (State::Exited { .. }, Some(started), Some(start)) = (&container.state, container.started_at, engine_start)
-        else {
-            return false;
-        };
-        let Some(finished) = container.finished_at else {
-            return started < start;
-        };
-        let after_contact = last_contact
-            .is_some_and(|contact| finished >= contact.saturating_sub(SignedDuration::from_secs(2)).unwrap_or(contact));
-        let at_start = finished >= start.saturating_sub(slack).unwrap_or(start);
-        started < start
-            && (after_contact || at_start)
-            && last_contact.is_none_or(|contact| start >= contact.saturating_sub(slack).unwrap_or(contact))
-    };
-    containers
-        .iter()
-        .filter(died)
-        .map(|container| container.id.clone())
-        .collect()
-}
-
 async fn next_event(events: &mut Option<Events>) -> Option<crate::engine::Result<EngineEvent>> {
     match events {
         Some(stream) => match stream.next().await {
@@ -403,95 +360,6 @@ async fn finished(attempt: &mut Option<Attempt>) -> Result<Connected, EngineErro
 }
 
 impl Actor {
-    fn assign(&mut self, assignment: Assignment) {
-        match assignment {
-            Assignment::Snapshot(tasks) => {
-                self.assigned = true;
-                let now: BTreeSet<String> = tasks.iter().map(|task| task.metadata.uid.clone()).collect();
-                let left: Vec<String> = self.slots.keys().filter(|uid| !now.contains(*uid)).cloned().collect();
-                for task in tasks {
-                    self.assign_one(task);
-                }
-                for uid in left {
-                    self.unassign(&uid);
-                }
-                let strays: Vec<String> = self
-                    .view
-                    .uids()
-                    .filter(|uid| !self.slots.contains_key(*uid))
-                    .cloned()
-                    .collect();
-                self.dirty.extend(strays);
-                let mut alive: BTreeSet<String> = self.slots.keys().cloned().collect();
-                alive.extend(self.view.uids().cloned());
-                if self.engine_up
-                    && let Err(error) = self.journal.keep(&alive)
-                {
-                    tracing::warn!(%error, "cannot tidy the worker's journal");
-                }
-            }
-            Assignment::Changed(task) => self.assign_one(task),
-            Assignment::Removed(uid) => self.unassign(&uid),
-        }
-    }
-
-    fn assign_one(&mut self, task: Arc<Task>) {
-        let uid = task.metadata.uid.clone();
-        self.strays.remove(&uid);
-        match self.slots.get_mut(&uid) {
-            Some(slot) => {
-                // What only tells back what this worker reported needs no second look.
-                let echo = slot.assigned
-                    && slot.task.metadata.generation == task.metadata.generation
-                    && slot.task.metadata.annotations == task.metadata.annotations
-                    && slot.task.metadata.labels == task.metadata.labels
-                    && slot.task.metadata.deletion_timestamp == task.metadata.deletion_timestamp
-                    && slot.task.status.epoch == task.status.epoch;
-                let new_wish = wanted_hash(&slot.task) != wanted_hash(&task);
-                if slot.task.status.epoch != task.status.epoch {
-                    slot.reported = None;
-                }
-                slot.assigned = true;
-                slot.task = task;
-                if echo {
-                    return;
-                }
-                if new_wish {
-                    // What failed before was another container.
-                    slot.progress.image = cube_plan::worker::Image::Unknown;
-                    slot.progress.obstacle = None;
-                    slot.progress.failures = 0;
-                    slot.progress.ended_at = None;
-                }
-            }
-            None => {
-                let progress = Progress::resume(&task);
-                let reported = Some(task.status.clone());
-                self.slots
-                    .insert(uid.clone(), Slot::new(task, true, progress, reported));
-            }
-        }
-        self.dirty.insert(uid);
-    }
-
-    /// The Task is no longer the node's: what is left of it is stopped at once, for it may run elsewhere.
-    fn unassign(&mut self, uid: &str) {
-        self.unsent.remove(uid);
-        let Some(slot) = self.slots.get_mut(uid) else { return };
-        slot.assigned = false;
-        if !slot.task.metadata.is_deleting() {
-            let mut task = Task::clone(&slot.task);
-            let grace = i64::from(task.spec.termination_grace_period_seconds);
-            task.metadata.deletion_timestamp = self.world.now().saturating_add(SignedDuration::from_secs(grace)).ok();
-            slot.task = Arc::new(task);
-        }
-        if slot.told_gone {
-            self.slots.remove(uid);
-        }
-        self.dirty.insert(uid.to_owned());
-        self.drop_unused_networks();
-    }
-
     fn handle(&mut self, message: Message) {
         match message {
             Message::Stepped {
@@ -519,129 +387,6 @@ impl Actor {
                 self.reported(batch, taken);
                 self.drop_unused_networks();
             }
-        }
-    }
-
-    fn event(&mut self, event: EngineEvent) {
-        let EngineEvent::Changed { id, action, .. } = event;
-        match action {
-            // Its own creation and start the actor learns from the calls themselves.
-            Action::Create | Action::Other(_) => {}
-            Action::Kill { .. } => {
-                if self.view.get(&id).is_some_and(|container| !self.is_stopping(container)) {
-                    self.signalled.insert(id);
-                }
-            }
-            Action::Start if self.view.get(&id).is_some_and(|container| self.is_starting(container)) => {}
-            Action::Destroy => {
-                self.signalled.remove(&id);
-                if let Some(uid) = self.view.remove(&id) {
-                    self.dirty.insert(uid);
-                }
-            }
-            _ => self.inspect(id),
-        }
-    }
-
-    /// The engine is another one than before: what ran on that one has not ended, it is only not here.
-    fn forget_containers(&mut self) {
-        for slot in self.slots.values_mut() {
-            slot.progress.alive = None;
-        }
-    }
-
-    /// The engine has gone: what ended shortly before was most likely stopped with it. It is judged anew when the engine
-    /// is back and shows what became of it.
-    fn take_back_ends(&mut self, now: Timestamp) {
-        for slot in self.slots.values_mut() {
-            let Some(before) = slot.before_end.take() else { continue };
-            if now.duration_since(before.at) > ENGINE_STOPS {
-                continue;
-            }
-            slot.progress = before.progress;
-            if self.view.get(&before.id).is_none() {
-                // Cleared by this worker in the meantime, not by anyone else.
-                slot.progress.alive = None;
-            }
-        }
-    }
-
-    fn is_starting(&self, container: &Container) -> bool {
-        let slot = container
-            .labels
-            .get(super::form::UID_LABEL)
-            .and_then(|uid| self.slots.get(uid));
-        slot.is_some_and(|slot| slot.busy == Some(Step::Start(container.id.clone())))
-    }
-
-    /// Whether this worker itself has told it to stop, or is about to.
-    fn is_stopping(&self, container: &Container) -> bool {
-        let slot = container
-            .labels
-            .get(super::form::UID_LABEL)
-            .and_then(|uid| self.slots.get(uid));
-        slot.is_some_and(|slot| {
-            matches!(&slot.busy, Some(Step::Signal(id) | Step::Kill(id)) if *id == container.id)
-                || slot
-                    .progress
-                    .stopping
-                    .as_ref()
-                    .is_some_and(|(id, _)| *id == container.id)
-        })
-    }
-
-    fn inspected(&mut self, id: String, seen: Result<Option<Box<Container>>, EngineError>) {
-        if self.inspecting.remove(&id) == Some(true) {
-            // Something happened while it was looked at: what was seen may be old.
-            return self.inspect(id);
-        }
-        let uid = match seen {
-            Ok(Some(container)) if self.is_ours(&container) => self.view.put(*container),
-            Ok(Some(_)) => None,
-            Ok(None) => self.view.remove(&id),
-            Err(error) => {
-                tracing::debug!(id, %error, "cannot look at a container");
-                self.relist_soon();
-                None
-            }
-        };
-        self.dirty.extend(uid);
-    }
-
-    fn is_ours(&self, container: &Container) -> bool {
-        let label = |name: &str| container.labels.get(name);
-        label(crate::engine::CLUSTER_LABEL) == Some(&self.ground.cluster)
-            && label(super::form::NODE_LABEL).is_none_or(|node| *node == self.ground.node)
-    }
-
-    /// Takes in a list of all there is.
-    fn listed(&mut self, containers: Vec<Container>, networks: Vec<String>, all: bool) {
-        let mut gone = self.view.ids();
-        for container in containers {
-            gone.remove(&container.id);
-            let known = self.view.get(&container.id);
-            if known == Some(&container) || self.inspecting.contains_key(&container.id) {
-                continue;
-            }
-            if all {
-                let uid = self.view.put(container);
-                self.dirty.extend(uid);
-            } else {
-                // Made before what this worker has learnt since, perhaps: ask for this one.
-                self.inspect(container.id);
-            }
-        }
-        for id in gone {
-            // Made after the list, perhaps: ask for this one.
-            self.inspect(id);
-        }
-        self.networks
-            .retain(|name, state| *state != NetworkState::Ready || networks.contains(name));
-        for namespace in networks {
-            self.networks.entry(namespace).or_insert(NetworkState::Ready);
-        }
-        if all {
-            self.drop_unused_networks();
         }
     }
 

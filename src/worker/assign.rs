@@ -1,0 +1,101 @@
+//! Which Tasks are the node's: taken over, changed, and given up as the manager says.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cube_api::task::Task;
+use cube_plan::worker::{Progress, wanted_hash};
+use jiff::SignedDuration;
+
+use super::actor::{Actor, Slot};
+use super::link::Assignment;
+
+impl Actor {
+    pub(super) fn assign(&mut self, assignment: Assignment) {
+        match assignment {
+            Assignment::Snapshot(tasks) => {
+                self.assigned = true;
+                let now: BTreeSet<String> = tasks.iter().map(|task| task.metadata.uid.clone()).collect();
+                let left: Vec<String> = self.slots.keys().filter(|uid| !now.contains(*uid)).cloned().collect();
+                for task in tasks {
+                    self.assign_one(task);
+                }
+                for uid in left {
+                    self.unassign(&uid);
+                }
+                let strays: Vec<String> = self
+                    .view
+                    .uids()
+                    .filter(|uid| !self.slots.contains_key(*uid))
+                    .cloned()
+                    .collect();
+                self.dirty.extend(strays);
+                let mut alive: BTreeSet<String> = self.slots.keys().cloned().collect();
+                alive.extend(self.view.uids().cloned());
+                if self.engine_up
+                    && let Err(error) = self.journal.keep(&alive)
+                {
+                    tracing::warn!(%error, "cannot tidy the worker's journal");
+                }
+            }
+            Assignment::Changed(task) => self.assign_one(task),
+            Assignment::Removed(uid) => self.unassign(&uid),
+        }
+    }
+
+    pub(super) fn assign_one(&mut self, task: Arc<Task>) {
+        let uid = task.metadata.uid.clone();
+        self.strays.remove(&uid);
+        match self.slots.get_mut(&uid) {
+            Some(slot) => {
+                // What only tells back what this worker reported needs no second look.
+                let echo = slot.assigned
+                    && slot.task.metadata.generation == task.metadata.generation
+                    && slot.task.metadata.annotations == task.metadata.annotations
+                    && slot.task.metadata.labels == task.metadata.labels
+                    && slot.task.metadata.deletion_timestamp == task.metadata.deletion_timestamp
+                    && slot.task.status.epoch == task.status.epoch;
+                let new_wish = wanted_hash(&slot.task) != wanted_hash(&task);
+                if slot.task.status.epoch != task.status.epoch {
+                    slot.reported = None;
+                }
+                slot.assigned = true;
+                slot.task = task;
+                if echo {
+                    return;
+                }
+                if new_wish {
+                    // What failed before was another container.
+                    slot.progress.image = cube_plan::worker::Image::Unknown;
+                    slot.progress.obstacle = None;
+                    slot.progress.failures = 0;
+                    slot.progress.ended_at = None;
+                }
+            }
+            None => {
+                let progress = Progress::resume(&task);
+                let reported = Some(task.status.clone());
+                self.slots
+                    .insert(uid.clone(), Slot::new(task, true, progress, reported));
+            }
+        }
+        self.dirty.insert(uid);
+    }
+
+    /// The Task is no longer the node's: what is left of it is stopped at once, for it may run elsewhere.
+    pub(super) fn unassign(&mut self, uid: &str) {
+        self.unsent.remove(uid);
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        slot.assigned = false;
+        if !slot.task.metadata.is_deleting() {
+            let mut task = Task::clone(&slot.task);
+            let grace = i64::from(task.spec.termination_grace_period_seconds);
+            task.metadata.deletion_timestamp = self.world.now().saturating_add(SignedDuration::from_secs(grace)).ok();
+            slot.task = Arc::new(task);
+        }
+        if slot.told_gone {
+            self.slots.remove(uid);
+        }
+        self.dirty.insert(uid.to_owned());
+        self.drop_unused_networks();
+    }
+}
