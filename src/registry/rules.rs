@@ -112,29 +112,37 @@ pub(super) fn create(
     Ok(value)
 }
 
-/// An object as it becomes when a writer wishes `value` in its place.
-pub(super) fn update(before: &Object, mut value: Value, part: Part, unknown: UnknownFields) -> Result<Next, ApiError> {
+/// An object as it becomes when a writer wishes `value` in its place; `current` is the object as it is stored.
+pub(super) fn update(
+    before: &Object,
+    current: &Value,
+    mut value: Value,
+    part: Part,
+    unknown: UnknownFields,
+) -> Result<Next, ApiError> {
     let (kind, name) = (before.kind(), before.name());
     identify(kind, &mut value)?;
     place(kind, before.namespace(), &mut value)?;
     precondition(before, metadata(object(&mut value)))?;
-    let current = before.stored();
     let value = match part {
         Part::Main => {
             keep_server_owned(metadata(object(&mut value)), &current["metadata"]);
             set_or_remove(object(&mut value), "status", current.get("status"));
-            let value = admit(kind, name, value, unknown)?;
-            immutable(before, &current, &value)?;
+            // What is there already was admitted once; a newer rule does not make it another wish.
+            if value != *current {
+                value = admit(kind, name, value, unknown)?;
+                immutable(before, current, &value)?;
+            }
             value
         }
         Part::Status if !kind.info().has_status => return Err(no_subresource(kind, name, "status")),
         Part::Status => {
             let mut merged = current.clone();
             set_or_remove(object(&mut merged), "status", value.get("status"));
-            shape(kind, name, &merged, unknown)?.0
+            shape(kind, name, merged, unknown)?.0
         }
     };
-    Ok(settle(before, &current, value))
+    Ok(settle(before, current, value))
 }
 
 /// The last rules of every change: count generations, write nothing that changes nothing, remove what nothing holds.
