@@ -48,7 +48,7 @@ fn main() -> Result<(), Failure> {
     }
 }
 
-/// One turn's figures.
+/// The figures of all turns.
 #[derive(Default)]
 struct Turns {
     disk: Vec<f64>,
@@ -85,7 +85,8 @@ fn measure(directory: PathBuf) -> Result<(), Failure> {
         let apply = server.client("apply", &[&APPLIED.to_string()])?;
         drop(server);
         eprintln!(
-            "turn {turn}: disk {disk:.0}/s, 1 client {one:?}, {MANY} clients {many:?}, watches {watch:?}, apply {apply:?}"
+            "turn {turn} of {TURNS}: disk {disk:.0}/s, 1 client {:.0}/s, {MANY} clients {:.0}/s, watches {:.1} ms, apply {:.0} ms",
+            one[0], many[0], watch[0], apply[0]
         );
         turns.disk.push(disk);
         turns.one.push(one[0]);

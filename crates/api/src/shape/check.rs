@@ -259,19 +259,24 @@ impl<'a> Check<'a> {
     }
 
     fn object(&mut self, node: &Node, given: &mut Map<String, Value>, at: &Step<'_>) {
-        let is_unknown = |key: &str| node.others == Others::Refused && node.field(key).is_none();
-        if given.keys().any(|key| is_unknown(key)) {
-            let keys: Vec<String> = given.keys().cloned().collect();
-            for key in &keys {
-                if is_unknown(key) {
-                    self.unknown_field(node, given, key, at);
-                } else if let Some(value) = given.get_mut(key) {
-                    self.entry(node, key, value, at);
-                }
+        let mut says_nothing = false;
+        let mut unknown = Vec::new();
+        for (key, value) in given.iter_mut() {
+            match (node.field(key), node.others) {
+                (Some(_), _) if value.is_null() => says_nothing = true,
+                (Some(field), _) => self.value(field.node, value, &Step::Field(at, key)),
+                (None, Others::Anything) => {}
+                (None, Others::Of(id)) => self.free(node, id, key, value, at),
+                (None, Others::Refused) => unknown.push((key.clone(), self.errors.len(), self.unknown.len())),
             }
-        } else {
-            for (key, value) in given.iter_mut() {
-                self.entry(node, key, value, at);
+        }
+        // Told where it stands in the value, though what is beside it was looked at meanwhile.
+        for (before, (key, error_at, unknown_at)) in unknown.iter().enumerate() {
+            let path = Step::Field(at, key).path();
+            self.unknown.insert(unknown_at + before, path.clone());
+            if self.unknown_fields == UnknownFields::Refuse {
+                let error = self.unknown_field(node, given, key, path);
+                self.errors.insert(error_at + before, error);
             }
         }
         for field in node.fields.iter().filter(|field| field.required) {
@@ -279,35 +284,27 @@ impl<'a> Check<'a> {
                 self.error(FieldError::missing(Step::Field(at, &field.name).path()));
             }
         }
-        given.retain(|key, value| !is_unknown(key) && !(value.is_null() && node.field(key).is_some()));
-    }
-
-    /// What stands at a key that is known, or may be any.
-    fn entry(&mut self, node: &Node, key: &str, value: &mut Value, at: &Step<'_>) {
-        if let Some(field) = node.field(key) {
-            if !value.is_null() {
-                self.value(field.node, value, &Step::Field(at, key));
-            }
-            return;
+        for (key, ..) in unknown {
+            given.remove(&key);
         }
-        if let Others::Of(id) = node.others {
-            let step = Step::Key(at, key);
-            if let Some(format) = node.key_format
-                && !(format.matches)(key)
-            {
-                let error = FieldError::invalid(step.path(), format!("the key must be {}", format.what));
-                self.error(error.given(shown_text(key)));
-            }
-            self.value(id, value, &step);
+        if says_nothing {
+            given.retain(|key, value| !value.is_null() || node.field(key).is_none());
         }
     }
 
-    fn unknown_field(&mut self, node: &Node, given: &Map<String, Value>, key: &str, at: &Step<'_>) {
-        let path = Step::Field(at, key).path();
-        self.unknown.push(path.clone());
-        if self.unknown_fields == UnknownFields::Drop {
-            return;
+    /// The value at a key of a free map.
+    fn free(&mut self, node: &Node, id: NodeId, key: &str, value: &mut Value, at: &Step<'_>) {
+        let step = Step::Key(at, key);
+        if let Some(format) = node.key_format
+            && !(format.matches)(key)
+        {
+            let error = FieldError::invalid(step.path(), format!("the key must be {}", format.what));
+            self.error(error.given(shown_text(key)));
         }
+        self.value(id, value, &step);
+    }
+
+    fn unknown_field(&self, node: &Node, given: &Map<String, Value>, key: &str, path: FieldPath) -> FieldError {
         // A field that is there already was hardly meant again.
         let free = node
             .fields
@@ -317,7 +314,7 @@ impl<'a> Check<'a> {
         let near = nearest(key, free)
             .map(str::to_owned)
             .or_else(|| self.further_in(node, key, 3));
-        self.error(FieldError::unknown(path, near.as_deref()));
+        FieldError::unknown(path, near.as_deref())
     }
 
     /// The way to a field of this very name a few levels further in: `image` is meant as `spec.image`.
