@@ -30,9 +30,6 @@ use crate::registry::{ApiError, FieldSelector, ObjectWatch, StatusReason, WatchE
 const BOOKMARKS: Duration = Duration::from_secs(60);
 /// A watch that names no time ends after this, or up to twice as much: so that clients spread over servers, one day.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
-/// The least time between two pieces of changes, so that many watches are not each woken for each of many events: that costs
-/// more than the events do, and makes all of them late. More makes those late that come in bursts; the first never waits.
-const PACE: Duration = Duration::from_millis(2);
 /// About so many bytes go out at once. Less costs calls, more costs memory a watch.
 const PIECE: usize = 64 << 10;
 
@@ -51,8 +48,6 @@ struct Feed {
     announce: bool,
     bookmarks: bool,
     next_bookmark: Instant,
-    /// When changes are looked for again.
-    next_changes: Instant,
     deadline: Instant,
     over: bool,
     _slot: OwnedSemaphorePermit,
@@ -112,7 +107,6 @@ pub(super) fn watch(call: Call) -> Result<Response, Refusal> {
         announce: bookmarks && send == Some(true),
         bookmarks,
         next_bookmark: now + BOOKMARKS + Duration::from_millis(spread % 5000),
-        next_changes: now,
         // A time beyond all clocks is as good as the longest.
         deadline: now.checked_add(timeout).unwrap_or(now + LONGEST),
         over: false,
@@ -163,19 +157,13 @@ impl Feed {
             if Instant::now() >= self.deadline {
                 return self.end();
             }
-            let next_changes = self.next_changes;
-            let changes = async {
-                sleep_until(next_changes).await;
-                self.watch.next().await
-            };
             tokio::select! {
                 biased;
                 () = self.server.ending.cancelled() => return self.end(),
-                changes = changes => match changes {
-                    Ok(changes) => {
-                        self.pending = changes.into_iter();
+                events = self.watch.next() => match events {
+                    Ok(events) => {
+                        self.pending = events.into_iter();
                         self.known = true;
-                        self.next_changes = Instant::now() + PACE;
                     }
                     Err(error) => {
                         self.over = true;
