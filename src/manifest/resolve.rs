@@ -11,7 +11,7 @@ use serde_json::{Number, Value};
 use super::{Content, Node, Scalar};
 
 pub(super) fn resolve(root: &Node, shape: &Shape) -> Result<Value, Vec<FieldError>> {
-    let checked = shape.check(&value(root, shape.expected()), UnknownFields::Refuse);
+    let checked = shape.clean(value(root, shape.expected()), UnknownFields::Refuse);
     if checked.errors.is_empty() {
         return Ok(checked.value);
     }

@@ -18,7 +18,7 @@ use super::ApiError;
 
 /// Checks an object whole; the answer is what is to be stored.
 pub(super) fn admit(kind: Kind, name: &str, value: Value, unknown: UnknownFields) -> Result<Value, ApiError> {
-    let (value, decoded) = shape(kind, name, &value, unknown)?;
+    let (value, decoded) = shape(kind, name, value, unknown)?;
     let mut errors = names(kind, decoded.meta());
     errors.extend(rules(&*decoded));
     if errors.is_empty() {
@@ -42,14 +42,14 @@ pub fn check(kind: Kind, value: &Value) -> Vec<FieldError> {
 pub(super) fn shape(
     kind: Kind,
     name: &str,
-    value: &Value,
+    value: Value,
     unknown: UnknownFields,
 ) -> Result<(Value, Box<dyn AnyResource>), ApiError> {
-    let checked = kind.shape().check(value, unknown);
+    let checked = kind.shape().clean(value, unknown);
     if !checked.errors.is_empty() {
         return Err(malformed(kind, name, checked.errors));
     }
-    match kind.decode(checked.value.clone()) {
+    match kind.decode(&checked.value) {
         Ok(decoded) => Ok((checked.value, decoded)),
         Err(error) => Err(ApiError::bad_request(format!("strict decoding error: {error}")).about(kind, name)),
     }

@@ -261,7 +261,7 @@ impl Batch<'_> {
             .find(|entry| entry.operation == APPLY && entry.manager == *manager);
         let said = managed(&value);
         let merged = merged(&current, value, mine);
-        let mut next = rules::update_of(&before, &current, merged, Part::Main, UnknownFields::Refuse)?;
+        let mut next = rules::update(&before, &current, merged, Part::Main, UnknownFields::Refuse)?;
         let remembered = mine.is_some_and(|mine| mine.fields_v1.as_ref() == Some(&said));
         let others = entries
             .iter()

@@ -100,7 +100,7 @@ impl Object {
     fn decoded(&self) -> &dyn AnyResource {
         let decoded = self.0.decoded(|record| {
             let kind = Kind::from_plural(record.key.plural()).unwrap_or(Kind::Event);
-            let decoded = serde_json::from_slice(&record.bytes).and_then(|value| kind.decode(value));
+            let decoded = serde_json::from_slice(&record.bytes).and_then(|value| kind.decode(&value));
             decoded.unwrap_or_else(|error| {
                 // Admission lets nothing in that does not decode, and a newer release's data is not opened.
                 tracing::error!(key = ?record.key, %error, "bug: a stored object cannot be decoded");
@@ -112,16 +112,23 @@ impl Object {
 
     /// The object as JSON text, `metadata.resourceVersion` included.
     pub fn json(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        self.write_json(&mut text);
+        text
+    }
+
+    /// Writes what [`Object::json`] gives.
+    pub fn write_json(&self, text: &mut Vec<u8>) {
         let (bytes, head) = (&self.0.bytes, head(self.kind()).len());
         let version = format!("\"resourceVersion\":\"{}\"", self.revision());
-        let mut text = Vec::with_capacity(bytes.len() + version.len() + 1);
+        // With what follows it as a line of a watch.
+        text.reserve(bytes.len() + version.len() + 4);
         text.extend_from_slice(&bytes[..head]);
         text.extend_from_slice(version.as_bytes());
         if bytes.get(head) != Some(&b'}') {
             text.push(b',');
         }
         text.extend_from_slice(&bytes[head..]);
-        text
     }
 
     /// The object as JSON, `metadata.resourceVersion` included.

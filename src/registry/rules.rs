@@ -112,13 +112,8 @@ pub(super) fn create(
     Ok(value)
 }
 
-/// An object as it becomes when a writer wishes `value` in its place.
-pub(super) fn update(before: &Object, value: Value, part: Part, unknown: UnknownFields) -> Result<Next, ApiError> {
-    update_of(before, &before.stored(), value, part, unknown)
-}
-
-/// The same for who has read already what is stored.
-pub(super) fn update_of(
+/// An object as it becomes when a writer wishes `value` in its place; `current` is the object as it is stored.
+pub(super) fn update(
     before: &Object,
     current: &Value,
     mut value: Value,
@@ -133,12 +128,11 @@ pub(super) fn update_of(
         Part::Main => {
             keep_server_owned(metadata(object(&mut value)), &current["metadata"]);
             set_or_remove(object(&mut value), "status", current.get("status"));
-            // What is as it is was admitted when it was written; a thousand files that say so again are soon looked at.
-            if value == *current {
-                return Ok(settle(before, current, value));
+            // What is there already was admitted once; a newer rule does not make it another wish.
+            if value != *current {
+                value = admit(kind, name, value, unknown)?;
+                immutable(before, current, &value)?;
             }
-            let value = admit(kind, name, value, unknown)?;
-            immutable(before, current, &value)?;
             value
         }
         Part::Status if !kind.info().has_status => return Err(no_subresource(kind, name, "status")),
@@ -155,7 +149,7 @@ pub(super) fn update_of(
                     object(&mut merged).remove("status");
                 }
             }
-            shape(kind, name, &merged, unknown)?.0
+            shape(kind, name, merged, unknown)?.0
         }
     };
     Ok(settle(before, current, value))

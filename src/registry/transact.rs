@@ -100,8 +100,9 @@ impl Registry {
             }
             Write::Update { object, value, status } => {
                 let part = if status { Part::Status } else { Part::Main };
-                let value = as_written(&object, value);
-                let next = rules::update(&object, value, part, UnknownFields::Refuse)?;
+                let current = object.stored();
+                let value = as_written(&object, &current, value);
+                let next = rules::update(&object, &current, value, part, UnknownFields::Refuse)?;
                 Step::change(object, next)
             }
             Write::Delete {
@@ -127,14 +128,13 @@ impl Registry {
 
 /// A loop that wrote a typed object back has lost the defaults that its owner wrote out. Where the wish means the same,
 /// it stays as its owner wrote it: nothing of ours writes into a spec.
-fn as_written(before: &Object, mut value: Value) -> Value {
-    let current = before.stored();
+fn as_written(before: &Object, current: &Value, mut value: Value) -> Value {
     if value["spec"] == current["spec"] {
         return value;
     }
     let kind = before.kind();
     let means = |value: &Value| kind.normalize(value.clone()).ok().map(|value| value["spec"].clone());
-    if means(&value).is_some_and(|wish| means(&current) == Some(wish)) {
+    if means(&value).is_some_and(|wish| means(current) == Some(wish)) {
         value["spec"] = current["spec"].clone();
     }
     value

@@ -9,7 +9,7 @@ use super::{
     ApiError, Object, Patch, Registry,
     commit::{Failed, Step, open_namespace},
     find,
-    rules::{self, Next, Part, metadata, object, text},
+    rules::{self, Next, Part},
     scale,
 };
 
@@ -124,23 +124,26 @@ impl Registry {
         if options.subresource != Subresource::None {
             return Err(ApiError::bad_request("a subresource cannot be created"));
         }
+        // A name that was made up may be taken: then another is made up for what was given.
+        let given = (!is_named(&value)).then(|| value.clone());
+        let admitted = |value| rules::create(kind, namespace, value, options.unknown, &self.world);
+        let mut step = Step::create(kind, admitted(value)?);
         let mut last = None;
         for _ in 0..TURNS {
-            let admitted = rules::create(kind, namespace, value.clone(), options.unknown, &self.world)?;
-            let step = Step::create(kind, admitted);
             let snapshot = self.snapshot();
             if kind.info().namespaced {
                 open_namespace(&snapshot, namespace, kind, &step.name)?;
             }
             if find(&snapshot, kind, namespace, &step.name).is_some() {
                 let error = ApiError::already_exists(kind, &step.name);
-                if is_named(&value) {
+                let Some(given) = &given else {
                     return Err(error);
-                }
+                };
+                step = Step::create(kind, admitted(given.clone())?);
                 last = Some(error);
                 continue;
             }
-            match self.commit(&[step], options.dry_run).await {
+            match self.commit(std::slice::from_ref(&step), options.dry_run).await {
                 Ok(mut objects) => return one(objects.pop(), "created", options),
                 Err(Failed::Refused(error)) => return Err(error),
                 Err(raced) => last = Some(raced.into_error()),
@@ -243,16 +246,16 @@ impl Registry {
 }
 
 fn put(before: &Object, value: Value, options: &WriteOptions<'_>) -> Result<Next, ApiError> {
-    match options.subresource {
-        Subresource::None => rules::update(before, value, Part::Main, options.unknown),
-        Subresource::Status => rules::update(before, value, Part::Status, options.unknown),
-        Subresource::Scale => rules::update(before, scale::scaled(before, &value)?, Part::Main, options.unknown),
-    }
+    let (value, part) = match options.subresource {
+        Subresource::None => (value, Part::Main),
+        Subresource::Status => (value, Part::Status),
+        Subresource::Scale => (scale::scaled(before, &value)?, Part::Main),
+    };
+    rules::update(before, &before.stored(), value, part, options.unknown)
 }
 
 fn is_named(value: &Value) -> bool {
-    let mut value = value.clone();
-    !text(metadata(object(&mut value)), "name").is_empty()
+    value["metadata"]["name"].as_str().is_some_and(|name| !name.is_empty())
 }
 
 fn one(object: Option<Object>, verb: &str, options: &WriteOptions<'_>) -> Result<Object, ApiError> {

@@ -119,14 +119,12 @@ impl Renderer {
 
     /// Writes the object's text, said to be of the group that it was asked for under.
     fn plain(&self, text: &mut Vec<u8>, object: &Object) {
-        let json = object.json();
         let own = format!(r#"{{"apiVersion":"{API_VERSION}""#);
-        match json.strip_prefix(own.as_bytes()) {
-            Some(rest) if self.api == Api::Core => {
-                text.extend_from_slice(format!(r#"{{"apiVersion":"{}""#, self.api_version()).as_bytes());
-                text.extend_from_slice(rest);
-            }
-            _ => text.extend_from_slice(&json),
+        let begin = text.len();
+        object.write_json(text);
+        if self.api == Api::Core && text[begin..].starts_with(own.as_bytes()) {
+            let core = format!(r#"{{"apiVersion":"{}""#, self.api_version());
+            text.splice(begin..begin + own.len(), core.into_bytes());
         }
     }
 

@@ -2,27 +2,32 @@
 
 use std::io;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use redb::{BackendError, StorageBackend};
+
+use super::log;
 
 /// Opens the place again each time that it is called: the first time, and after every failure.
 pub(super) type Backends = Box<dyn Fn() -> io::Result<Box<dyn StorageBackend>> + Send>;
 
-/// A backend chosen at run time.
+/// The part of the file that is redb's: all after the log.
 #[derive(Debug)]
-pub(super) struct Boxed(pub Box<dyn StorageBackend>);
+pub(super) struct Trees(pub Arc<dyn StorageBackend>);
 
-impl StorageBackend for Boxed {
+const BEGIN: u64 = log::SIZE as u64;
+
+impl StorageBackend for Trees {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        Ok(self.0.len()?.saturating_sub(BEGIN))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        self.0.read(BEGIN + offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.0.set_len(BEGIN + len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -30,7 +35,7 @@ impl StorageBackend for Boxed {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.0.write(BEGIN + offset, data)
     }
 
     fn close(&self) -> io::Result<()> {

@@ -86,7 +86,7 @@ impl Store {
         let mut input = Summed::new(BufReader::new(input));
         let (cluster, backup) = read_header(&mut input)?;
         let revision = backup + JUMP;
-        let draft = file::Draft::new(path, &cluster)?;
+        let mut draft = file::Draft::new(path, &cluster)?;
         let records = read_records(&mut input, backup, |writes| {
             let written = draft.disk.write(&writes, revision);
             written.map_err(|failed| io::Error::other(format!("{}: {}", failed.step, failed.error)))

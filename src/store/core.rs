@@ -71,7 +71,7 @@ impl Core {
     /// Answers each transaction, in order. Those that went through are durable and published when this returns.
     pub fn commit(&mut self, now: Duration, group: Vec<Transaction>) -> Vec<Answer> {
         self.recover(now);
-        let disk = match &self.disk {
+        let disk = match &mut self.disk {
             Ok(disk) => disk,
             Err(outage) => return vec![Err(unavailable(&outage.error, false)); group.len()],
         };
@@ -131,7 +131,7 @@ impl Core {
 
     /// What is on disk decides: with the write that failed, or without it.
     fn reopen(&self, pending: Option<&Published>) -> Result<(Disk, Published), WriteError> {
-        let (disk, loaded) = Disk::open(&self.backends, None).map_err(|error| WriteError {
+        let (mut disk, loaded) = Disk::open(&self.backends, None).map_err(|error| WriteError {
             step: "open again",
             cause: error.trouble(),
             error: error.to_string(),
@@ -153,8 +153,15 @@ impl Core {
         // A first write proves that the disk takes writes, and that the numbers that were in doubt stay unused.
         next.snapshot.revision = self.highest;
         next.trim(&self.options);
-        disk.write(&Writes::new(), self.highest)?;
+        disk.settle(self.highest)?;
         Ok((disk, next))
+    }
+
+    /// Lets go of the file in good order.
+    pub fn close(self) {
+        if let Ok(disk) = self.disk {
+            disk.close();
+        }
     }
 
     fn fail(&mut self, now: Duration, error: WriteError, pending: Option<Published>, pause: Duration) {
@@ -192,7 +199,8 @@ impl Draft {
                 in_doubt: false,
             });
         }
-        let fork = self.next.snapshot.clone();
+        // One change alone is refused before it is made; without a fork the state is changed in place.
+        let fork = (transaction.changes.len() > 1).then(|| self.next.snapshot.clone());
         let mut revision = self.highest;
         let commit = revision + transaction.changes.len() as Revision;
         let mut events = Vec::with_capacity(transaction.changes.len());
@@ -201,7 +209,9 @@ impl Draft {
             match self.change(change, revision, commit) {
                 Ok(event) => events.push(Arc::new(event)),
                 Err(refused) => {
-                    self.next.snapshot = fork;
+                    if let Some(fork) = fork {
+                        self.next.snapshot = fork;
+                    }
                     return Err(refused);
                 }
             }

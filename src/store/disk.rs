@@ -1,6 +1,6 @@
-//! The bytes on disk: a redb file with a table of records and one of what describes the store.
+//! The bytes on disk: a log of what came last, then redb with a table of records and one of what describes the store.
 //!
-//! Owns the layout and its format number. Never decides what is written, and never serves a byte that is not what was
+//! Owns the layout and its format number, and when what is in the log goes into the tables. Never decides what is written, and never serves a byte that is not what was
 //! written: each value carries a checksum of ours, since redb checks its own only after a crash. Read [`Disk::open`] first.
 
 use std::collections::BTreeMap;
@@ -8,12 +8,13 @@ use std::io;
 use std::sync::Arc;
 
 use redb::{
-    Builder, Database, ReadableDatabase, ReadableTable, RepairSession, StorageError, Table, TableDefinition,
-    WriteTransaction,
+    Builder, Database, ReadableDatabase, ReadableTable, RepairSession, StorageBackend, StorageError, Table,
+    TableDefinition, TableError, WriteTransaction,
 };
 
-use super::backend::{Backends, Boxed};
+use super::backend::{Backends, Trees};
 use super::encoding::{damaged, decode, encode};
+use super::log::{self, Log};
 use super::{Key, OpenError, Record, Revision, Snapshot, Trouble};
 
 /// What redb may keep in memory. All objects are in memory once already, so it needs only the upper pages of its trees;
@@ -25,6 +26,8 @@ const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
 const CLUSTER_KEY: &str = "cluster";
 const REVISION_KEY: &str = "revision";
+/// The lap of the log that counts: what was in earlier ones is in the tables.
+const LAP_KEY: &str = "lap";
 
 /// Takes a file from one format to the next.
 pub(super) type Migration = fn(&WriteTransaction) -> Result<(), redb::Error>;
@@ -35,6 +38,11 @@ const MIGRATIONS: &[Migration] = &[];
 /// An open store file.
 pub(super) struct Disk {
     database: Database,
+    log: Log,
+    /// What is in the log and not in the tables.
+    gathered: Writes,
+    /// The counter after it; none when nothing is.
+    gathered_to: Option<Revision>,
 }
 
 /// What was found in it.
@@ -84,9 +92,12 @@ impl Disk {
         cluster: Option<&str>,
         migrations: &[Migration],
     ) -> Result<(Self, Loaded), OpenError> {
-        let backend = backends().map_err(OpenError::Io)?;
-        if cluster.is_none() && backend.len().map_err(OpenError::Io)? == 0 {
-            return Err(OpenError::Empty);
+        let file: Arc<dyn StorageBackend> = backends().map_err(OpenError::Io)?.into();
+        match (file.len().map_err(OpenError::Io)?, cluster) {
+            (0, None) => return Err(OpenError::Empty),
+            (0, Some(_)) => Log::make_room(&*file).map_err(OpenError::Io)?,
+            (length, _) if length <= log::SIZE as u64 => return Err(OpenError::Damaged("it ends too early".into())),
+            _ => {}
         }
         // The check reads the whole file, as loading does anyway. Without it redb trusts what it reads, and a flipped bit
         // in its own pages can end in a panic.
@@ -94,12 +105,28 @@ impl Disk {
             .set_cache_size(CACHE)
             .set_check_integrity_on_open(true)
             .set_repair_callback(told_if_going_back)
-            .create_with_backend(Boxed(backend));
+            .create_with_backend(Trees(file.clone()));
         let database = match opened.map_err(|error| open_error(error.into())) {
             Err(OpenError::Damaged(error)) => return Err(name_damaged(backends, error)),
             opened => opened?,
         };
-        let disk = Self { database };
+        let (format, lap) = described(&database).map_err(open_error)?;
+        let (log, found) = match Log::open(file, lap).map_err(OpenError::Io)? {
+            Ok(opened) => opened,
+            Err(log::Damaged) => return Err(name_damaged(backends, "its log is not what was written".into())),
+        };
+        let mut disk = Self {
+            database,
+            log,
+            gathered: found.writes,
+            gathered_to: found.revision,
+        };
+        // A migration is of the tables alone.
+        if let Some(revision) = disk.gathered_to
+            && format.is_some_and(|format| format <= migrations.len() as u64)
+        {
+            (disk.settle(revision)).map_err(|failed| OpenError::Io(io::Error::other(failed.error)))?;
+        }
         disk.prepare(cluster, migrations)?;
         let loaded = disk.load()?;
         Ok((disk, loaded))
@@ -158,6 +185,10 @@ impl Disk {
                 };
                 state.records.insert(record.key.clone(), Arc::new(record));
             }
+            for (key, record) in &self.gathered {
+                state.apply(key, record.clone());
+            }
+            state.revision = self.gathered_to.unwrap_or(revision);
             let cluster = String::from_utf8_lossy(&cluster).into_owned();
             Ok(Ok(Loaded { cluster, state }))
         };
@@ -165,24 +196,62 @@ impl Disk {
     }
 
     /// Writes a group and the counter. When this returns, they are durable.
-    pub fn write(&self, writes: &Writes, revision: Revision) -> Result<(), WriteError> {
+    pub fn write(&mut self, writes: &Writes, revision: Revision) -> Result<(), WriteError> {
+        if !self.log.has_room(writes) {
+            self.gathered.extend(writes.clone());
+            return self.settle(revision);
+        }
+        let appended = self.log.append(writes, revision);
+        appended.map_err(|error| WriteError::at("write")(redb::Error::Io(error)))?;
+        self.gathered.extend(writes.clone());
+        self.gathered_to = Some(revision);
+        Ok(())
+    }
+
+    /// Brings what has gathered in the log into the tables, and the counter. When this returns, they are durable.
+    pub fn settle(&mut self, revision: Revision) -> Result<(), WriteError> {
         let fill = || -> Result<WriteTransaction, redb::Error> {
             let tx = self.database.begin_write()?;
             {
                 let mut records = tx.open_table(RECORDS)?;
-                for (key, state) in writes {
+                for (key, state) in &self.gathered {
                     match state {
                         Some(record) => records.insert(key.as_str(), encode(record).as_slice())?,
                         None => records.remove(key.as_str())?,
                     };
                 }
-                write_meta(&mut tx.open_table(META)?, REVISION_KEY, &revision.to_le_bytes())?;
+                let mut meta = tx.open_table(META)?;
+                write_meta(&mut meta, REVISION_KEY, &revision.to_le_bytes())?;
+                write_meta(&mut meta, LAP_KEY, &self.log.next_lap().to_le_bytes())?;
             }
             Ok(tx)
         };
         let tx = fill().map_err(WriteError::at("write"))?;
-        tx.commit().map_err(|error| WriteError::at("commit")(error.into()))
+        tx.commit().map_err(|error| WriteError::at("commit")(error.into()))?;
+        self.log.restart();
+        self.gathered.clear();
+        self.gathered_to = None;
+        Ok(())
     }
+
+    /// Leaves nothing in the log, where redb cannot check it.
+    pub fn close(mut self) {
+        if let Some(revision) = self.gathered_to {
+            // It stays in the log then, and counts from there.
+            let _ = self.settle(revision);
+        }
+    }
+}
+
+/// The format, if there is one yet, and the lap of the log.
+fn described(database: &Database) -> Result<(Option<u64>, u64), redb::Error> {
+    let tx = database.begin_read()?;
+    let meta = match tx.open_table(META) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok((None, 0)),
+        meta => meta?,
+    };
+    let of = |key| Ok::<_, StorageError>(read_meta(&meta, key)?.map(|bytes| number(&bytes)));
+    Ok((of(FORMAT_KEY)?, of(LAP_KEY)?.unwrap_or(0)))
 }
 
 /// The last commit before a power cut may be there in part. It was not acknowledged, so going back before it is right.

@@ -14,10 +14,15 @@ use super::{Key, Record, Revision};
 const MAGIC: [u8; 4] = [0xC5, b'C', b'R', 0x01];
 const HEAD: usize = 22;
 
+/// The length of a record as bytes.
+pub(super) fn size(record: &Record) -> usize {
+    HEAD + record.key.as_str().len() + record.bytes.len()
+}
+
 /// The record as bytes. Its key is shorter than 64 KiB and its object than 4 GiB, or decoding refuses it.
 pub(super) fn encode(record: &Record) -> Vec<u8> {
     let key = record.key.as_str().as_bytes();
-    let mut value = Vec::with_capacity(HEAD + key.len() + record.bytes.len());
+    let mut value = Vec::with_capacity(size(record));
     value.extend(MAGIC);
     value.extend([0; 4]);
     value.extend(record.revision.to_le_bytes());
@@ -32,9 +37,13 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
 
 /// The record, if it is exactly what was written under `key`.
 pub(super) fn decode(key: &str, value: &[u8]) -> Option<Record> {
-    let found = Found::at(value)?;
-    (found.whole && found.key == key && found.length == value.len())
-        .then(|| Some(Record::new(Key::parse(key)?, found.revision, found.object)))?
+    whole(value).filter(|record| record.key.as_str() == key)
+}
+
+/// The record, if it is exactly what was written.
+pub(super) fn whole(value: &[u8]) -> Option<Record> {
+    let found = Found::at(value).filter(|found| found.whole && found.length == value.len())?;
+    Some(Record::new(Key::parse(found.key)?, found.revision, found.object))
 }
 
 /// What looks like a record.

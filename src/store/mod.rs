@@ -4,9 +4,9 @@
 //! registry's. Read [`Store::commit`] first.
 //!
 //! ```text
-//!  commit ─► writer (thread) ─► core: judge, number ─► disk (redb): one sync a group ─► publish
-//!                                                                                         │ one pointer
-//!  snapshot, watch, backup ◄──────── state + short history (immutable, shared) ◄──────────┘
+//!  commit ─► writer (thread) ─► core: judge, number ─► disk (log, redb): one sync a group ─► publish
+//!                                                                                              │ one pointer
+//!  snapshot, watch, backup ◄──────── state + short history (immutable, shared) ◄───────────────┘
 //! ```
 //!
 //! Guarantees: a commit that was acknowledged is on disk, and is seen whole or not at all; revisions only grow, also over
@@ -20,6 +20,7 @@ mod encoding;
 mod error;
 mod file;
 mod key;
+mod log;
 mod record;
 mod snapshot;
 #[cfg(test)]

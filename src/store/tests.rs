@@ -2,6 +2,7 @@
 
 mod backups;
 mod faults;
+mod log;
 mod model;
 
 use std::path::Path;

@@ -142,6 +142,7 @@ fn work(mut core: Core, jobs: &Receiver<Job>, group_changes: usize, group_bytes:
             let _ = answer.send(result);
         }
     }
+    core.close();
 }
 
 /// The next transaction; opens a failed file again while there is none. `None` when the store is closed.

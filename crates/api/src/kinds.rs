@@ -4,7 +4,10 @@
 use std::{any::Any, sync::OnceLock};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, value::MapDeserializer},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -65,6 +68,19 @@ pub trait Resource: Serialize + DeserializeOwned + JsonSchema + Clone + Default 
         }
         serde_json::from_value(value)
     }
+
+    /// The same of JSON that is still needed.
+    ///
+    /// # Errors
+    /// Where the JSON has not the kind's shape.
+    fn read(value: &Value) -> Result<Self, serde_json::Error> {
+        let Value::Object(fields) = value else {
+            return Self::deserialize(value);
+        };
+        let fields = fields.iter().map(|(name, field)| (name.as_str(), field));
+        let fields = fields.filter(|(name, _)| !matches!(*name, "apiVersion" | "kind"));
+        Self::deserialize(MapDeserializer::new(fields))
+    }
 }
 
 /// An object of whatever kind, decoded.
@@ -119,8 +135,8 @@ macro_rules! kinds {
             ///
             /// # Errors
             /// Where the JSON has not the kind's shape.
-            pub fn decode(self, value: Value) -> Result<Box<dyn AnyResource>, serde_json::Error> {
-                match self { $(Kind::$name => <$name as Resource>::from_value(value)
+            pub fn decode(self, value: &Value) -> Result<Box<dyn AnyResource>, serde_json::Error> {
+                match self { $(Kind::$name => <$name as Resource>::read(value)
                     .map(|object| Box::new(object) as Box<dyn AnyResource>),)* }
             }
 

@@ -156,19 +156,24 @@ fn task_spec(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
 }
 
 fn text(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
-    let mut no_nul = |at: FieldPath, text: &str| {
+    // Paths are made for errors alone: they cost more than all that is looked at.
+    let mut no_nul = |at: &dyn Fn() -> FieldPath, text: &str| {
         if text.contains('\0') {
-            errors.push(FieldError::new(at, Reason::Invalid, "must not contain a NUL character"));
+            errors.push(FieldError::new(
+                at(),
+                Reason::Invalid,
+                "must not contain a NUL character",
+            ));
         }
     };
     for (index, word) in spec.command.iter().enumerate() {
-        no_nul(path.field("command").index(index), word);
+        no_nul(&|| path.field("command").index(index), word);
     }
     for (index, word) in spec.args.iter().enumerate() {
-        no_nul(path.field("args").index(index), word);
+        no_nul(&|| path.field("args").index(index), word);
     }
     for (index, variable) in spec.env.iter().enumerate() {
-        no_nul(path.field("env").index(index).field("value"), &variable.value);
+        no_nul(&|| path.field("env").index(index).field("value"), &variable.value);
     }
     let mut names = BTreeSet::new();
     for (index, variable) in spec.env.iter().enumerate() {
@@ -192,7 +197,7 @@ fn ports(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
     let mut inside = BTreeSet::new();
     let mut outside = BTreeSet::new();
     for (index, port) in spec.ports.iter().enumerate() {
-        let at = path.field("ports").index(index);
+        let at = || path.field("ports").index(index);
         let Port {
             name,
             container_port,
@@ -204,37 +209,37 @@ fn ports(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
             && !names.insert(name)
         {
             errors.push(FieldError::new(
-                at.field("name"),
+                at().field("name"),
                 Reason::Duplicate,
                 format!("port `{name}` is named twice"),
             ));
         }
         if !inside.insert((container_port, protocol)) {
             let message = format!("port {container_port} is listed twice");
-            errors.push(FieldError::new(at.field("containerPort"), Reason::Duplicate, message));
+            errors.push(FieldError::new(at().field("containerPort"), Reason::Duplicate, message));
         }
         if let Some(host_port) = host_port {
             if *host_port != 0 && !outside.insert((host_port, protocol, host_ip)) {
                 let message = format!("the machine's port {host_port} is wanted twice");
-                errors.push(FieldError::new(at.field("hostPort"), Reason::Duplicate, message));
+                errors.push(FieldError::new(at().field("hostPort"), Reason::Duplicate, message));
             }
             if spec.network == NetworkMode::None {
                 let message = "cannot be published with `network: none`";
-                errors.push(FieldError::new(at.field("hostPort"), Reason::Forbidden, message));
+                errors.push(FieldError::new(at().field("hostPort"), Reason::Forbidden, message));
             }
             if spec.network == NetworkMode::Host && host_port != container_port {
                 let message = "must be the containerPort with `network: host`, or be left out";
-                errors.push(FieldError::new(at.field("hostPort"), Reason::Invalid, message));
+                errors.push(FieldError::new(at().field("hostPort"), Reason::Invalid, message));
             }
         }
         if let Some(address) = host_ip {
             if address.parse::<std::net::IpAddr>().is_err() {
                 let message = format!("`{address}` is not an IP address");
-                errors.push(FieldError::new(at.field("hostIP"), Reason::Invalid, message));
+                errors.push(FieldError::new(at().field("hostIP"), Reason::Invalid, message));
             }
             if host_port.is_none() {
                 errors.push(FieldError::new(
-                    at.field("hostIP"),
+                    at().field("hostIP"),
                     Reason::Forbidden,
                     "needs a hostPort beside it",
                 ));
@@ -246,10 +251,10 @@ fn ports(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
 fn volumes(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
     let mut names = BTreeSet::new();
     for (index, volume) in spec.volumes.iter().enumerate() {
-        let at = path.field("volumes").index(index);
+        let at = || path.field("volumes").index(index);
         if !names.insert(volume.name.as_str()) {
             let message = format!("volume `{}` is named twice", volume.name);
-            errors.push(FieldError::new(at.field("name"), Reason::Duplicate, message));
+            errors.push(FieldError::new(at().field("name"), Reason::Duplicate, message));
         }
         let Volume {
             host_path,
@@ -260,7 +265,7 @@ fn volumes(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
         let kinds = usize::from(host_path.is_some()) + usize::from(named.is_some()) + usize::from(empty_dir.is_some());
         if kinds != 1 {
             let message = "must have exactly one of hostPath, volume, emptyDir";
-            errors.push(FieldError::new(at.clone(), Reason::Required, message));
+            errors.push(FieldError::new(at(), Reason::Required, message));
         }
         if empty_dir
             .as_ref()
@@ -268,7 +273,7 @@ fn volumes(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
         {
             let message = "is possible with `medium: Memory` only";
             errors.push(FieldError::new(
-                at.field("emptyDir").field("sizeLimit"),
+                at().field("emptyDir").field("sizeLimit"),
                 Reason::Forbidden,
                 message,
             ));
@@ -276,18 +281,18 @@ fn volumes(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
     }
     let mut places = BTreeSet::new();
     for (index, mount) in spec.volume_mounts.iter().enumerate() {
-        let at = path.field("volumeMounts").index(index);
+        let at = || path.field("volumeMounts").index(index);
         if !names.contains(mount.name.as_str()) {
             let known = names.iter().copied().collect::<Vec<_>>().join(", ");
             let message = match known.as_str() {
                 "" => format!("there is no volume `{}`: spec.volumes is empty", mount.name),
                 known => format!("there is no volume `{}`; there are: {known}", mount.name),
             };
-            errors.push(FieldError::new(at.field("name"), Reason::NotFound, message));
+            errors.push(FieldError::new(at().field("name"), Reason::NotFound, message));
         }
         if !places.insert(mount.mount_path.trim_end_matches('/')) {
             let message = format!("`{}` is mounted twice", mount.mount_path);
-            errors.push(FieldError::new(at.field("mountPath"), Reason::Duplicate, message));
+            errors.push(FieldError::new(at().field("mountPath"), Reason::Duplicate, message));
         }
         if mount
             .sub_path
@@ -295,7 +300,7 @@ fn volumes(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
             .is_some_and(|sub| sub.starts_with('/') || sub.split('/').any(|part| part == ".."))
         {
             let message = "must be a path inside the volume, without `..`";
-            errors.push(FieldError::new(at.field("subPath"), Reason::Invalid, message));
+            errors.push(FieldError::new(at().field("subPath"), Reason::Invalid, message));
         }
     }
 }

@@ -27,15 +27,20 @@ pub struct Checked {
 }
 
 impl Shape {
-    /// Checks a value and cleans it. `null` in a field counts as absent.
+    /// Checks a value that is still needed, and cleans a copy of it. `null` in a field counts as absent.
     pub fn check(&self, value: &Value, unknown_fields: UnknownFields) -> Checked {
+        self.clean(value.clone(), unknown_fields)
+    }
+
+    /// Checks a value and cleans it where it is. `null` in a field counts as absent.
+    pub fn clean(&self, mut value: Value, unknown_fields: UnknownFields) -> Checked {
         let mut check = Check {
             shape: self,
             unknown_fields,
             errors: Vec::new(),
             unknown: Vec::new(),
         };
-        let value = check.value(self.root, value, &Step::Root);
+        check.value(self.root, &mut value, &Step::Root);
         Checked {
             value,
             errors: check.errors,
@@ -120,10 +125,11 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn value(&mut self, id: NodeId, value: &Value, at: &Step<'_>) -> Value {
-        let node = &self.shape.nodes[id];
+    fn value(&mut self, id: NodeId, value: &mut Value, at: &Step<'_>) {
+        let shape = self.shape;
+        let node = &shape.nodes[id];
         if node.types.any() {
-            return value.clone();
+            return;
         }
         let given = match value {
             Value::Null => JsonType::Null,
@@ -135,17 +141,18 @@ impl<'a> Check<'a> {
             Value::Object(_) => JsonType::Object,
         };
         if !node.types.has(given) {
-            self.wrong_type(node, value, at);
-            return Value::Null;
+            return self.wrong_type(node, value, at);
         }
         match value {
             Value::String(text) => self.text(node, text, at),
             Value::Number(number) => self.number(node, number, at),
-            Value::Array(items) => return self.array(node, items, at),
-            Value::Object(fields) => return self.object(node, fields, at),
+            Value::Array(items) => self.array(node, items, at),
+            Value::Object(fields) => match shape.variant(node, fields) {
+                Ok(node) => self.object(node, fields, at),
+                Err(why) => self.no_variant(why, fields, at),
+            },
             Value::Null | Value::Bool(_) => {}
         }
-        value.clone()
     }
 
     fn error(&mut self, error: FieldError) {
@@ -215,7 +222,7 @@ impl<'a> Check<'a> {
         self.error(FieldError::invalid(at.path(), message).given(number.to_string()));
     }
 
-    fn array(&mut self, node: &Node, items: &[Value], at: &Step<'_>) -> Value {
+    fn array(&mut self, node: &Node, items: &mut [Value], at: &Step<'_>) {
         if let Some(most) = node.max_items
             && items.len() > most
         {
@@ -244,47 +251,32 @@ impl<'a> Check<'a> {
                 }
             }
         }
-        let Some(id) = node.item else {
-            return Value::Array(items.to_vec());
-        };
-        let check_item = |(index, item)| self.value(id, item, &Step::Index(at, index));
-        Value::Array(items.iter().enumerate().map(check_item).collect())
+        if let Some(id) = node.item {
+            for (index, item) in items.iter_mut().enumerate() {
+                self.value(id, item, &Step::Index(at, index));
+            }
+        }
     }
 
-    fn object(&mut self, node: &Node, given: &Map<String, Value>, at: &Step<'_>) -> Value {
-        let shape = self.shape;
-        let node = match shape.variant(node, given) {
-            Ok(node) => node,
-            Err(why) => {
-                self.no_variant(why, given, at);
-                return Value::Null;
+    fn object(&mut self, node: &Node, given: &mut Map<String, Value>, at: &Step<'_>) {
+        let mut says_nothing = false;
+        let mut unknown = Vec::new();
+        for (key, value) in given.iter_mut() {
+            match (node.field(key), node.others) {
+                (Some(_), _) if value.is_null() => says_nothing = true,
+                (Some(field), _) => self.value(field.node, value, &Step::Field(at, key)),
+                (None, Others::Anything) => {}
+                (None, Others::Of(id)) => self.free(node, id, key, value, at),
+                (None, Others::Refused) => unknown.push((key.clone(), self.errors.len(), self.unknown.len())),
             }
-        };
-        let mut cleaned = Map::new();
-        for (key, value) in given {
-            if let Some(field) = node.field(key) {
-                if !value.is_null() {
-                    let value = self.value(field.node, value, &Step::Field(at, key));
-                    cleaned.insert(key.clone(), value);
-                }
-                continue;
-            }
-            match node.others {
-                Others::Refused => self.unknown_field(node, given, key, at),
-                Others::Anything => {
-                    cleaned.insert(key.clone(), value.clone());
-                }
-                Others::Of(id) => {
-                    let step = Step::Key(at, key);
-                    if let Some(format) = node.key_format
-                        && !(format.matches)(key)
-                    {
-                        let error = FieldError::invalid(step.path(), format!("the key must be {}", format.what));
-                        self.error(error.given(shown_text(key)));
-                    }
-                    let value = self.value(id, value, &step);
-                    cleaned.insert(key.clone(), value);
-                }
+        }
+        // Told where it stands in the value, though what is beside it was looked at meanwhile.
+        for (before, (key, error_at, unknown_at)) in unknown.iter().enumerate() {
+            let path = Step::Field(at, key).path();
+            self.unknown.insert(unknown_at + before, path.clone());
+            if self.unknown_fields == UnknownFields::Refuse {
+                let error = self.unknown_field(node, given, key, path);
+                self.errors.insert(error_at + before, error);
             }
         }
         for field in node.fields.iter().filter(|field| field.required) {
@@ -292,15 +284,27 @@ impl<'a> Check<'a> {
                 self.error(FieldError::missing(Step::Field(at, &field.name).path()));
             }
         }
-        Value::Object(cleaned)
+        for (key, ..) in unknown {
+            given.remove(&key);
+        }
+        if says_nothing {
+            given.retain(|key, value| !value.is_null() || node.field(key).is_none());
+        }
     }
 
-    fn unknown_field(&mut self, node: &Node, given: &Map<String, Value>, key: &str, at: &Step<'_>) {
-        let path = Step::Field(at, key).path();
-        self.unknown.push(path.clone());
-        if self.unknown_fields == UnknownFields::Drop {
-            return;
+    /// The value at a key of a free map.
+    fn free(&mut self, node: &Node, id: NodeId, key: &str, value: &mut Value, at: &Step<'_>) {
+        let step = Step::Key(at, key);
+        if let Some(format) = node.key_format
+            && !(format.matches)(key)
+        {
+            let error = FieldError::invalid(step.path(), format!("the key must be {}", format.what));
+            self.error(error.given(shown_text(key)));
         }
+        self.value(id, value, &step);
+    }
+
+    fn unknown_field(&self, node: &Node, given: &Map<String, Value>, key: &str, path: FieldPath) -> FieldError {
         // A field that is there already was hardly meant again.
         let free = node
             .fields
@@ -310,7 +314,7 @@ impl<'a> Check<'a> {
         let near = nearest(key, free)
             .map(str::to_owned)
             .or_else(|| self.further_in(node, key, 3));
-        self.error(FieldError::unknown(path, near.as_deref()));
+        FieldError::unknown(path, near.as_deref())
     }
 
     /// The way to a field of this very name a few levels further in: `image` is meant as `spec.image`.
