@@ -24,7 +24,6 @@ impl Actor {
         let Some(slot) = self.slots.get_mut(uid) else { return };
         slot.busy = None;
         let task = slot.task.clone();
-        let hash = cube_plan::worker::wanted_hash(&task);
         let told = took.as_secs_f64();
         match outcome {
             Outcome::Failed(error) => self.failed(uid, step, error),
@@ -39,7 +38,7 @@ impl Actor {
             Outcome::Image(there) => slot.progress.image = if there { Image::Present } else { Image::Missing },
             Outcome::Pulled => {
                 slot.progress.image = Image::Present;
-                slot.progress.pulled_for = Some(hash);
+                slot.progress.pulled_for = Some(cube_plan::worker::wanted_hash(&task));
                 slot.progress.obstacle = None;
                 let message = format!("pulled {} in {told:.1} s", task.spec.image);
                 self.link.event(&task, EventType::Normal, "Pulled", message);
@@ -65,7 +64,9 @@ impl Actor {
                     self.view.put(*container);
                 }
             }
-            Outcome::Signalled => {
+            Outcome::Signalled { delivered } => {
+                // Of the end of one that got the signal an event tells.
+                let look = !delivered || matches!(step, Step::Kill(_));
                 if let Step::Signal(id) | Step::Kill(id) = step {
                     let since = slot
                         .progress
@@ -75,7 +76,9 @@ impl Actor {
                         .map(|(_, since)| *since);
                     let since = since.unwrap_or_else(|| self.world.now());
                     slot.progress.stopping = Some((id.clone(), since));
-                    self.inspect(id);
+                    if look {
+                        self.inspect(id);
+                    }
                 }
             }
             Outcome::Log(lines) => {

@@ -286,10 +286,10 @@ pub fn container_name(task: &Task, hash: &str, number: u64) -> String {
 
 /// The next step for one Task.
 pub fn decide(look: &Look) -> Step {
-    let wanted = wanted_hash(look.task);
     if look.task.metadata.is_deleting() {
         return dismantle(look);
     }
+    let wanted = wanted_hash(look.task);
     let current = look
         .containers
         .iter()
