@@ -31,7 +31,6 @@ impl Actor {
         let pulled = slot.pull.take().map(|(image, _)| image);
         slot.progress.pulled_bytes = None;
         let task = slot.task.clone();
-        let hash = cube_plan::worker::wanted_hash(&task);
         let told = took.as_secs_f64();
         let succeeded = !matches!(outcome, Outcome::Failed(_));
         if succeeded
@@ -71,7 +70,7 @@ impl Actor {
             Outcome::Image(_, there) => slot.progress.image = if there { Image::Present } else { Image::Missing },
             Outcome::Pulled => {
                 slot.progress.image = Image::Present;
-                slot.progress.pulled_for = Some(hash);
+                slot.progress.pulled_for = Some(cube_plan::worker::wanted_hash(&task));
                 slot.progress.obstacle = None;
                 let message = format!("pulled {} in {told:.1} s", task.spec.image);
                 self.link.event(&task, EventType::Normal, "Pulled", message);
@@ -95,11 +94,14 @@ impl Actor {
                     self.view.remove(id);
                 }
                 if let Some(container) = container {
-                    slot.progress.alive = Some((container.id.clone(), hash));
+                    let formed = container.labels.get(super::form::HASH_LABEL).cloned();
+                    slot.progress.alive = Some((container.id.clone(), formed.unwrap_or_default()));
                     self.view.put(*container);
                 }
             }
-            Outcome::Signalled => {
+            Outcome::Signalled { delivered } => {
+                // Of the end of one that got the signal an event tells.
+                let look = !delivered || matches!(step, Step::Kill(_));
                 if let Step::Signal(id) | Step::Kill(id) = step {
                     let since = slot
                         .progress
@@ -109,7 +111,9 @@ impl Actor {
                         .map(|(_, since)| *since);
                     let since = since.unwrap_or_else(|| self.world.now());
                     slot.progress.stopping = Some((id.clone(), since));
-                    self.inspect(id);
+                    if look {
+                        self.inspect(id);
+                    }
                 }
             }
             Outcome::Log(lines) => {

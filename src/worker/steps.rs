@@ -7,7 +7,7 @@ use std::time::Duration;
 use cube_api::task::Task;
 use cube_plan::worker::Step;
 use futures_util::StreamExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::form::{self, Ground};
@@ -30,7 +30,10 @@ pub enum Outcome {
     /// The container is started; this is how it is now, if it is still there.
     Started(Option<Box<Container>>),
     /// The container was asked to stop, or killed.
-    Signalled,
+    Signalled {
+        /// It ran until then; else it had ended before, or is gone.
+        delivered: bool,
+    },
     /// The last lines of a container that ended.
     Log(Vec<String>),
     /// The container is removed.
@@ -71,7 +74,7 @@ pub async fn carry_out(
     engine: Arc<dyn Engine>,
     pace: Arc<Pace>,
 ) -> (Outcome, Duration) {
-    let _turn = match &step {
+    let turn = match &step {
         Step::Start(_) => pace.starts.acquire().await.ok(),
         Step::Create { .. } => pace.creations.acquire().await.ok(),
         Step::Remove { urgent: false, .. } => {
@@ -83,10 +86,18 @@ pub async fn carry_out(
         _ => None,
     };
     let began = Instant::now();
-    let outcome = call(step, &task, &ground, &*engine)
-        .await
-        .unwrap_or_else(Outcome::Failed);
-    (outcome, began.elapsed())
+    let outcome = match step {
+        Step::Start(id) => start(&id, &*engine, turn).await,
+        step => call(step, &task, &ground, &*engine).await,
+    };
+    (outcome.unwrap_or_else(Outcome::Failed), began.elapsed())
+}
+
+/// Starts a container and looks at it; its turn ends with the start, for the look is no work for the engine.
+async fn start(id: &str, engine: &dyn Engine, turn: Option<SemaphorePermit<'_>>) -> Result<Outcome, EngineError> {
+    engine.start(id).await?;
+    drop(turn);
+    Ok(Outcome::Started(engine.inspect(id).await?.map(Box::new)))
 }
 
 async fn call(step: Step, task: &Task, ground: &Ground, engine: &dyn Engine) -> Result<Outcome, EngineError> {
@@ -116,10 +127,6 @@ async fn call(step: Step, task: &Task, ground: &Ground, engine: &dyn Engine) -> 
             };
             Outcome::Created(Box::new(made(id, spec)))
         }
-        Step::Start(id) => {
-            engine.start(&id).await?;
-            Outcome::Started(engine.inspect(&id).await?.map(Box::new))
-        }
         Step::Unpause(id) => {
             engine.unpause(&id).await?;
             Outcome::Done
@@ -148,15 +155,18 @@ async fn call(step: Step, task: &Task, ground: &Ground, engine: &dyn Engine) -> 
             }
             Outcome::Gone
         }
-        // The actor sees to these itself.
-        Step::Pull | Step::EnsureNetwork | Step::RecordRemoved(_) | Step::Wait(_) => Outcome::Done,
+        // The actor sees to these itself, and starts are seen to before.
+        Step::Pull | Step::Start(_) | Step::EnsureNetwork | Step::RecordRemoved(_) | Step::Wait(_) => Outcome::Done,
     })
 }
 
 /// A container that ended before the signal came is what was wished for.
 fn signalled(result: Result<(), EngineError>) -> Result<Outcome, EngineError> {
     match result {
-        Ok(()) | Err(EngineError::NotRunning { .. } | EngineError::NotFound { .. }) => Ok(Outcome::Signalled),
+        Ok(()) => Ok(Outcome::Signalled { delivered: true }),
+        Err(EngineError::NotRunning { .. } | EngineError::NotFound { .. }) => {
+            Ok(Outcome::Signalled { delivered: false })
+        }
         Err(error) => Err(error),
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Only the fields that form the container count, in a normal form: quantities canonical, defaults left out. A release
 //! that adds a field with a default therefore replaces nothing. A test pins hashes for ever.
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -71,7 +73,11 @@ fn digest(value: &Value) -> String {
     let mut text = String::new();
     write_sorted(value, &mut text);
     let digest = Sha256::digest(text);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()[..DIGITS].to_owned()
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .take(DIGITS)
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 /// JSON with sorted keys, whatever order the maps of `serde_json` were built to keep.
@@ -81,7 +87,7 @@ fn write_sorted(value: &Value, text: &mut String) {
             let sorted: std::collections::BTreeMap<_, _> = fields.iter().collect();
             text.push('{');
             for (key, value) in sorted {
-                text.push_str(&Value::from(key.as_str()).to_string());
+                let _ = write!(text, "{}", Value::from(key.as_str()));
                 text.push(':');
                 write_sorted(value, text);
                 text.push(',');
@@ -96,7 +102,9 @@ fn write_sorted(value: &Value, text: &mut String) {
             }
             text.push(']');
         }
-        scalar => text.push_str(&scalar.to_string()),
+        scalar => {
+            let _ = write!(text, "{scalar}");
+        }
     }
 }
 

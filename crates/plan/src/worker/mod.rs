@@ -329,10 +329,10 @@ pub fn originals(task: &Task, mut containers: Vec<Seen>) -> Vec<Seen> {
 
 /// The next step for one Task.
 pub fn decide(look: &Look) -> Step {
-    let wanted = wanted_hash(look.task);
     if look.task.metadata.is_deleting() {
         return dismantle(look);
     }
+    let wanted = wanted_hash(look.task);
     let current = look
         .containers
         .iter()
