@@ -117,6 +117,19 @@ impl Stage {
 
     /// Gives a Task a status, as its worker would.
     async fn status(&self, name: &str, status: Value) {
+        let registry = &self.server.registry;
+        let task = registry.get(Kind::Task, "default", name).unwrap();
+        if let Some(node) = status["node"].as_str()
+            && task.to_value()["status"]["node"].is_null()
+        {
+            // The binding alone gives a node.
+            let value = json!({ "metadata": { "name": node } });
+            let _ = registry
+                .create(Kind::Node, "", value, &WriteOptions::new("worker"))
+                .await;
+            let bound = registry.bind("default", name, task.uid(), node, task.revision());
+            bound.await.unwrap();
+        }
         let options = WriteOptions::new("worker").status();
         let patch = Patch::Merge(json!({ "status": status }));
         let patched = self
@@ -588,6 +601,7 @@ async fn deletes(stage: &Stage) {
             namespace: "default".to_owned(),
             name: "web".to_owned(),
             uid: task.uid().to_owned(),
+            epoch: task.to_value()["status"]["epoch"].as_u64().unwrap_or_default(),
             gone: true,
             ..TaskReport::default()
         };

@@ -243,7 +243,22 @@ impl TestServer {
     /// Sets the status of an object, as a loop or worker would.
     pub fn set_status(&self, kind: Kind, name: &str, status: &Value) {
         let namespace = if kind.info().namespaced { "default" } else { "" };
-        let object = self.registry.get(kind, namespace, name).unwrap();
+        let mut object = self.registry.get(kind, namespace, name).unwrap();
+        if let Some(node) = status["node"].as_str()
+            && object.to_value()["status"]["node"].is_null()
+        {
+            // The binding alone gives a node, and wants one that is there at that moment.
+            let made = self.registry.get(Kind::Node, "", node).is_err();
+            if made {
+                self.create(Kind::Node, serde_json::json!({ "metadata": { "name": node } }));
+            }
+            let (uid, revision) = (object.uid().to_owned(), object.revision());
+            let binding = self.registry.bind(namespace, name, &uid, node, revision);
+            object = self.runtime.block_on(binding).unwrap();
+            if made {
+                self.delete(Kind::Node, node);
+            }
+        }
         self.runtime
             .block_on(self.registry.transact(vec![Write::status(&object, status)]))
             .unwrap();
@@ -268,12 +283,13 @@ impl TestServer {
 
     /// Removes an object at once.
     pub fn delete(&self, kind: Kind, name: &str) {
+        let namespace = if kind.info().namespaced { "default" } else { "" };
         let options = cube::registry::DeleteOptions {
             grace_seconds: Some(0),
             ..Default::default()
         };
         self.runtime
-            .block_on(self.registry.delete(kind, "default", name, &options))
+            .block_on(self.registry.delete(kind, namespace, name, &options))
             .unwrap();
     }
 

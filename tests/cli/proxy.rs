@@ -97,5 +97,7 @@ fn watches_stream_through() {
         || -> Value { serde_json::from_str(&lines.by_ref().find(|line| line.starts_with('{')).unwrap()).unwrap() };
     assert_eq!(event()["type"], "ADDED");
     environment.server().set_status(Kind::Task, "a", &running(1));
+    // Bound first, then running.
+    assert_eq!(event()["object"]["status"]["phase"], "Scheduled");
     assert_eq!(event()["object"]["status"]["phase"], "Running");
 }

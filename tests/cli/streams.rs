@@ -117,7 +117,7 @@ fn watched_tables_keep_their_columns() {
     let mut going = Going::start(&environment, "get tasks -w");
     let shown = [going.line(), going.line(), going.line(), going.line()];
     environment.server().set_status(Kind::Task, "hello", &running(1));
-    let changed = going.line();
+    let changed = going.line() + &going.line();
     environment.server().delete(Kind::Task, "hello");
     let marked = going.line();
     insta::assert_snapshot!(format!("{}{changed}{marked}", shown.concat()));

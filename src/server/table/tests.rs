@@ -18,6 +18,15 @@ async fn row(kind: Kind, mut value: Value) -> [String; 2] {
     let namespace = if kind.info().namespaced { "default" } else { "" };
     let status = value["status"].clone();
     let mut object = registry.create(kind, namespace, value, &options).await.unwrap();
+    if let Some(node) = status["node"].as_str() {
+        // The binding alone gives a node.
+        let value = json!({ "metadata": { "name": node } });
+        registry.create(Kind::Node, "", value, &options).await.unwrap();
+        object = registry
+            .bind("default", "x", object.uid(), node, object.revision())
+            .await
+            .unwrap();
+    }
     if !status.is_null() {
         let told = json!({ "metadata": { "name": "x" }, "spec": object.to_value()["spec"], "status": status });
         let written = registry.update(kind, namespace, "x", told, &options.status()).await;
