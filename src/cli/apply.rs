@@ -46,12 +46,17 @@ impl Args {
                 CliError::usage("say what to apply").with_hint("cube apply -f FILE, DIR or - for standard input")
             );
         }
-        let Manifests { objects: manifests, .. } = manifests::read(&self.files, context, "nothing was applied")?;
+        let Manifests {
+            objects: mut manifests, ..
+        } = manifests::read(&self.files, context, "nothing was applied")?;
         let client = context.client();
         let batch = Apply {
             take_over: self.take_over,
             dry_run: self.dry_run,
-            objects: manifests.iter().map(|manifest| manifest.value.clone()).collect(),
+            objects: manifests
+                .iter_mut()
+                .map(|manifest| std::mem::take(&mut manifest.value))
+                .collect(),
         };
         let applied = client.apply(&batch).await?;
         tell_refused(context, &manifests, &applied)?;
@@ -66,11 +71,10 @@ impl Args {
             let note = if self.dry_run { " (dry run)" } else { "" };
             lines.push_str(&format!("{} {word}{note}\n", context.shown(&manifest.id)));
             // What was changed may have failed before: that is not this apply's.
-            let failures = applied
-                .object
-                .as_ref()
-                .and_then(|object| object["status"]["failures"].as_u64());
-            let before = failures.filter(|_| applied.outcome == Outcome::Configured).unwrap_or(0);
+            let before = match applied.outcome {
+                Outcome::Configured => applied.failures,
+                _ => 0,
+            };
             awaited.push(Awaited {
                 id: manifest.id.clone(),
                 before,

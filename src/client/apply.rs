@@ -1,6 +1,7 @@
 //! The one apply, over the wire.
 use cube_api::kinds::Kind;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Refusal;
 use crate::registry::PERSON;
@@ -17,12 +18,28 @@ pub struct Apply {
 }
 
 impl Apply {
-    pub(super) fn to_json(&self) -> Value {
-        json!({
-            "manager": PERSON, "takeOver": self.take_over, "dryRun": self.dry_run, "failFast": true,
-            "objects": self.objects,
-        })
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        let batch = Batch {
+            manager: PERSON,
+            take_over: self.take_over,
+            dry_run: self.dry_run,
+            fail_fast: true,
+            objects: &self.objects,
+        };
+        // It cannot fail: the keys of objects are text.
+        serde_json::to_vec(&batch).unwrap_or_default()
     }
+}
+
+/// The batch on the wire.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Batch<'a> {
+    manager: &'a str,
+    take_over: bool,
+    dry_run: bool,
+    fail_fast: bool,
+    objects: &'a [Value],
 }
 
 /// What has become of one object of a batch.
@@ -36,8 +53,8 @@ pub struct Applied {
     pub name: String,
     /// What has become of it.
     pub outcome: Outcome,
-    /// The object as it is then.
-    pub object: Option<Value>,
+    /// How often in a row it has failed, as its status says.
+    pub failures: u64,
 }
 
 /// What has become of one object of a batch.
@@ -55,32 +72,61 @@ pub enum Outcome {
     Refused(Refusal),
 }
 
+/// The answer on the wire. Of the objects, which are most of it, only what is needed is kept.
+#[derive(Deserialize)]
+struct Answer {
+    results: Vec<Told>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    name: String,
+    outcome: String,
+    #[serde(default)]
+    error: Value,
+    #[serde(default)]
+    object: Option<Object>,
+}
+
+#[derive(Default, Deserialize)]
+struct Object {
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    failures: u64,
+}
+
 impl Applied {
     /// Reads the answer to a batch; none if it is none.
-    pub(super) fn read(mut answer: Value) -> Option<Vec<Self>> {
-        let Value::Array(results) = answer.get_mut("results")?.take() else {
-            return None;
-        };
-        results.into_iter().map(Self::read_one).collect()
+    pub(super) fn read(answer: &[u8]) -> Option<Vec<Self>> {
+        let answer: Answer = serde_json::from_slice(answer).ok()?;
+        answer.results.into_iter().map(Self::of).collect()
     }
 
-    fn read_one(mut result: Value) -> Option<Self> {
-        let object = result.get_mut("object").map(Value::take).unwrap_or_default();
-        let text = |field: &str| result[field].as_str().unwrap_or_default();
-        let outcome = match text("outcome") {
+    fn of(told: Told) -> Option<Self> {
+        let outcome = match told.outcome.as_str() {
             "created" => Outcome::Created,
             "configured" => Outcome::Configured,
             "unchanged" => Outcome::Unchanged,
             "withheld" => Outcome::Withheld,
-            "refused" => Outcome::Refused(Refusal::from_status(&result["error"]).unwrap_or_default()),
+            "refused" => Outcome::Refused(Refusal::from_status(&told.error).unwrap_or_default()),
             _ => return None,
         };
         Some(Self {
-            kind: Kind::from_kind(text("kind")),
-            namespace: text("namespace").to_owned(),
-            name: text("name").to_owned(),
+            kind: told.kind.as_deref().and_then(Kind::from_kind),
+            namespace: told.namespace,
+            name: told.name,
             outcome,
-            object: Some(object).filter(Value::is_object),
+            failures: told.object.map_or(0, |object| object.status.failures),
         })
     }
 }

@@ -315,17 +315,18 @@ impl Client {
     /// # Errors
     /// When nobody answers, or the batch makes no sense as a whole.
     pub async fn apply(&self, batch: &Apply) -> Result<Vec<Applied>, Error> {
-        let body = Some((JSON, batch.to_json().to_string().into_bytes()));
+        let body = Some((JSON, batch.to_json()));
         let target = Target::api("/apply").into_text();
         let answer = self
             .transport
-            .json(Ask {
+            .send(Ask {
                 method: Method::POST,
                 body,
                 ..Ask::get(target)
             })
             .await?;
-        let applied = Applied::read(answer).filter(|applied| applied.len() == batch.objects.len());
+        let answer = answer.all().await?;
+        let applied = Applied::read(&answer).filter(|applied| applied.len() == batch.objects.len());
         applied.ok_or_else(|| self.transport.nonsense("an apply without a result for each object"))
     }
 
