@@ -25,7 +25,7 @@ pub async fn measure(effort: Effort) -> Result<Vec<Row>> {
 
 async fn on_the_engine(effort: Effort) -> Result<Vec<Row>> {
     let tap = Tap::open()?;
-    let (cube, _) = Cube::up(&Engine::At(tap.socket())).await?;
+    let (cube, _) = Cube::up(&Engine::Through(tap.socket())).await?;
     let straight = Straight::new("namespace").await?;
     let mut tasks = cube.tasks().await?;
     // The namespace's network is there before, on both sides.
@@ -83,7 +83,7 @@ async fn on_the_engine(effort: Effort) -> Result<Vec<Row>> {
 
 async fn beside_a_thousand(effort: Effort) -> Result<Vec<Row>> {
     let stub = Stub::open()?;
-    let (cube, _) = Cube::up(&Engine::At(stub.socket())).await?;
+    let (cube, _) = Cube::up(&Engine::Pretended(stub.socket())).await?;
     let mut tasks = cube.tasks().await?;
     let there = names("there", THERE);
     for name in &there {

@@ -22,8 +22,10 @@ pub const LIMIT: Duration = Duration::from_secs(180);
 pub enum Engine {
     /// The machine's own.
     Docker,
-    /// A socket of ours.
-    At(PathBuf),
+    /// The same, through a socket of ours.
+    Through(PathBuf),
+    /// One that pretends.
+    Pretended(PathBuf),
 }
 
 /// A cube that is up.
@@ -33,6 +35,8 @@ pub struct Cube {
     /// Sockets want short paths.
     run: tempfile::TempDir,
     child: Child,
+    /// Whether there may be containers of it.
+    sweep: bool,
 }
 
 /// The binary that is measured: the one that was built beside this one.
@@ -59,14 +63,20 @@ impl Cube {
         command.arg("--data-dir").arg(data.path().join("data"));
         command.arg("--socket").arg(run.path().join("cube.sock"));
         command.args(["--node-name", "bench"]);
-        if let Engine::At(socket) = engine {
+        if let Engine::Through(socket) | Engine::Pretended(socket) = engine {
             command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
         }
         let log = File::create(data.path().join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let began = Instant::now();
         let child = command.spawn()?;
-        let cube = Self { data, run, child };
+        let sweep = !matches!(engine, Engine::Pretended(_));
+        let cube = Self {
+            data,
+            run,
+            child,
+            sweep,
+        };
         while !cube.is_ready().await {
             if began.elapsed() > LIMIT {
                 return Err(format!("cube up is not ready: {}", cube.log()).into());
@@ -178,7 +188,12 @@ impl Cube {
     }
 
     /// Takes away all that it has on the engine, and ends it.
-    pub fn down(self) -> Result<()> {
+    pub fn down(mut self) -> Result<()> {
+        self.sweep = false;
+        self.take_down()
+    }
+
+    fn take_down(&self) -> Result<()> {
         let data = self.data.path().join("data");
         self.run(&["down", "--yes", "--data-dir", &data.to_string_lossy()])?;
         Ok(())
@@ -187,6 +202,12 @@ impl Cube {
 
 impl Drop for Cube {
     fn drop(&mut self) {
+        // A figure that was broken off leaves nothing behind either.
+        if self.sweep
+            && let Err(error) = self.take_down()
+        {
+            eprintln!("{error}");
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -17,7 +17,7 @@ const REST: Duration = Duration::from_millis(400);
 
 pub async fn measure(effort: Effort) -> Result<Vec<Row>> {
     let tap = Tap::open()?;
-    let (cube, _) = Cube::up(&Engine::At(tap.socket())).await?;
+    let (cube, _) = Cube::up(&Engine::Through(tap.socket())).await?;
     let straight = Straight::new("namespace").await?;
     let mut tasks = cube.tasks().await?;
     let all = names("heal", MANY);

@@ -28,7 +28,7 @@ const EVENTS_A_SECOND: u32 = 1000;
 
 pub async fn measure(effort: Effort) -> Result<Vec<Row>> {
     let stub = Stub::open()?;
-    let (cube, _) = Cube::up(&Engine::At(stub.socket())).await?;
+    let (cube, _) = Cube::up(&Engine::Pretended(stub.socket())).await?;
     let (mut disk, mut one, mut many) = <(Samples, Samples, Samples)>::default();
     for round in 0..effort.rounds {
         disk.add(append_and_sync(cube.data())?);

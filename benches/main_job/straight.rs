@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::query_parameters::StopContainerOptionsBuilder;
-use cube::engine::{CLUSTER_LABEL, ContainerSpec, DockerEngine, Engine as _, Network, NetworkSpec};
+use cube::engine::{CLUSTER_LABEL, ContainerSpec, DockerEngine, Engine as _, EngineError, Network, NetworkSpec};
 use tokio::task::JoinSet;
 
 use crate::Result;
@@ -41,6 +41,10 @@ impl Straight {
     /// On the machine's network (`host`), or on a bridge as a namespace has one, made beforehand.
     pub async fn new(network: &str) -> Result<Self> {
         let engine = Arc::new(DockerEngine::connect(None)?);
+        // What a run that was broken off has left.
+        for container in engine.list(CLUSTER).await? {
+            engine.remove(&container.id, true).await?;
+        }
         let network = if network == "host" {
             Network::Host
         } else {
@@ -158,6 +162,15 @@ impl Straight {
         for container in self.engine.list(CLUSTER).await? {
             self.engine.remove(&container.id, true).await?;
         }
-        Ok(self.engine.remove_network(CLUSTER).await?)
+        // The engine lets go of the last of them a moment after it says that it is gone, and old ones lose count now and
+        // then: no reason to lose what was measured.
+        for _ in 0..50 {
+            match self.engine.remove_network(CLUSTER).await {
+                Err(EngineError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+                removed => return Ok(removed?),
+            }
+        }
+        eprintln!("the engine takes network {CLUSTER} for used; it stays");
+        Ok(())
     }
 }
