@@ -126,14 +126,15 @@ pub(super) fn update(
     precondition(before, metadata(object(&mut value)))?;
     let value = match part {
         Part::Main => {
-            // What is as it is was admitted when it was written; a thousand files that say so again are soon looked at.
-            if !before.is_deleting() && says_the_same(current, &value) {
+            // What is there already was admitted once; a newer rule does not make it another wish. And a thousand files that
+            // say so again are soon looked at.
+            let same = says_the_same(current, &value);
+            if same && !before.is_deleting() {
                 return Ok(Next::Same);
             }
             keep_server_owned(metadata(object(&mut value)), &current["metadata"]);
             set_or_remove(object(&mut value), "status", current.get("status"));
-            // What is there already was admitted once; a newer rule does not make it another wish.
-            if value != *current {
+            if !same {
                 value = admit(kind, name, value, unknown)?;
                 immutable(before, current, &value)?;
             }

@@ -65,3 +65,44 @@ async fn a_status_that_is_written_gives_no_node() {
     let written = &patched.typed::<cube_api::task::Task>().status;
     assert_eq!((written.node.as_deref(), written.epoch), (Some("here"), epoch));
 }
+
+#[tokio::test]
+async fn what_says_the_same_writes_nothing_and_any_difference_is_written() {
+    let registry = registry().await;
+    let options = WriteOptions::new("test");
+    let first = json!({
+        "metadata": { "name": "web", "labels": { "app": "web" } },
+        "spec": { "image": "nginx", "env": [{ "name": "A", "value": "1" }] },
+    });
+    let made = registry
+        .create(Kind::Task, "default", first.clone(), &options)
+        .await
+        .unwrap();
+    let update = |value: serde_json::Value| registry.update(Kind::Task, "default", "web", value, &options);
+    // With and without what the server owns.
+    for same in [first.clone(), made.to_value()] {
+        assert_eq!(update(same).await.unwrap().revision(), made.revision());
+    }
+    let mut last = made.revision();
+    let changed = |change: fn(&mut serde_json::Value)| {
+        let mut value = first.clone();
+        change(&mut value);
+        value
+    };
+    for other in [
+        changed(|value| value["metadata"]["labels"]["tier"] = "x".into()),
+        changed(|value| drop(value["metadata"]["labels"].as_object_mut().unwrap().remove("app"))),
+        changed(|value| drop(value["metadata"].as_object_mut().unwrap().remove("labels"))),
+        changed(|value| value["spec"]["env"][0]["value"] = "2".into()),
+        changed(|value| drop(value["spec"].as_object_mut().unwrap().remove("env"))),
+        changed(|value| value["spec"]["init"] = true.into()),
+    ] {
+        let revision = update(other.clone()).await.unwrap().revision();
+        assert!(revision > last, "{other}");
+        last = revision;
+    }
+    let bad = update(changed(|value| value["spec"]["imgae"] = "x".into()))
+        .await
+        .unwrap_err();
+    assert_eq!(bad.code, 400);
+}
