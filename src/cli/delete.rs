@@ -173,14 +173,7 @@ impl Args {
             let Wanted::Kinds(kinds) = names::wanted(&self.what, context)? else {
                 return Err(CliError::usage("objects are chosen by name or by labels, not by both"));
             };
-            for kind in &kinds {
-                let selection = Selection {
-                    labels: self.selector.clone(),
-                    ..Selection::of(context.namespace())
-                };
-                let items = client.list(*kind, &selection).await?.items;
-                found.extend(items.into_iter().map(|value| (context.id_of(*kind, &value), value)));
-            }
+            found = names::listed(client, &kinds, &self.selector, context).await?;
             if found.is_empty() {
                 context.output.talk(&format!(
                     "nothing has the labels {} in namespace {}",

@@ -57,14 +57,7 @@ impl Args {
                 }
             }
             Wanted::Kinds(kinds) => {
-                for kind in &kinds {
-                    let selection = Selection {
-                        labels: self.selector.clone(),
-                        ..Selection::of(context.namespace())
-                    };
-                    let items = client.list(*kind, &selection).await?.items;
-                    found.extend(items.into_iter().map(|value| (context.id_of(*kind, &value), value)));
-                }
+                found = names::listed(&client, &kinds, &self.selector, context).await?;
                 if found.is_empty() {
                     context
                         .output

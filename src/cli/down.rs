@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{
     Context,
     error::{CliError, Exit},
+    output::words,
     places,
     up::{EngineArgs, failed},
 };
@@ -72,17 +73,16 @@ fn shown(taken: TakenDown) -> String {
     let ended = taken
         .process
         .map_or(String::new(), |pid| format!("ended cube (pid {pid}); "));
-    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let strangers = match taken.strangers {
         0 => String::new(),
         n => format!(
             " ({} with its labels, made by others, left alone)",
-            counted(n, "container")
+            words::count(n, "container")
         ),
     };
     format!(
         "{ended}removed {} and {}{strangers}; objects and data stay, and the next cube up brings it all back",
-        counted(taken.containers, "container"),
-        counted(taken.networks, "network")
+        words::count(taken.containers, "container"),
+        words::count(taken.networks, "network")
     )
 }

@@ -1,8 +1,12 @@
 //! How people name objects: `task web`, `task/web`, `tasks,deployments`, `all`, and `task/other/web` across namespaces.
 use cube_api::{kinds::Kind, shape::nearest};
+use serde_json::Value;
 
 use super::{Context, error::CliError};
-use crate::source::ObjectId;
+use crate::{
+    client::{Client, Selection},
+    source::ObjectId,
+};
 
 /// What a person means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +51,28 @@ pub fn wanted(words: &[String], context: &Context) -> Result<Wanted, CliError> {
             Ok(Wanted::Objects(ids.collect()))
         }
     }
+}
+
+/// The objects of some kinds that have these labels, in the namespace that is meant.
+///
+/// # Errors
+/// When the server does not give them.
+pub async fn listed(
+    client: &Client,
+    kinds: &[Kind],
+    labels: &str,
+    context: &Context,
+) -> Result<Vec<(ObjectId, Value)>, CliError> {
+    let selection = Selection {
+        labels: labels.to_owned(),
+        ..Selection::of(context.namespace())
+    };
+    let mut found = Vec::new();
+    for kind in kinds {
+        let items = client.list(*kind, &selection).await?.items;
+        found.extend(items.into_iter().map(|value| (context.id_of(*kind, &value), value)));
+    }
+    Ok(found)
 }
 
 /// The objects that a person names, one at least.
