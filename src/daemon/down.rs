@@ -266,7 +266,7 @@ async fn note(registry: &Registry, gone: bool) -> Result<(), DownError> {
         });
     }
     for (node, reports) in reports {
-        for result in registry.report(&node, reports).await {
+        for result in registry.report(&node, &reports).await {
             result.map_err(DownError::Registry)?;
         }
     }

@@ -65,7 +65,7 @@ impl Registry {
     ///
     /// # Errors
     /// For each report: 404 when there is no such Task, 409 when it is another one, elsewhere, or of another epoch.
-    pub async fn report(&self, node: &str, reports: Vec<TaskReport>) -> Vec<Result<(), ApiError>> {
+    pub async fn report(&self, node: &str, reports: &[TaskReport]) -> Vec<Result<(), ApiError>> {
         join_all(reports.iter().map(|report| self.report_one(node, report))).await
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cube_api::event::EventType;
 use cube_api::task::{Task, TaskStatus};
-use cube_plan::worker::{Look, Obstacle, Progress, Step, WaitingOn, decide, originals, status};
+use cube_plan::worker::{Look, Obstacle, Progress, Step, WaitingOn, decide, originals, status, wanted_hash};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -16,11 +16,12 @@ use tokio::time::Instant;
 
 use super::form::Ground;
 use super::journal::Journal;
-use super::link::{Link, Observation, Taken};
+use super::link::{Link, Taken};
 use super::pulls::Pulls;
 use super::steps::{Outcome, Pace, carry_out};
 use super::view::View;
 use crate::engine::{Engine, PullProgress};
+use crate::registry::TaskReport;
 use crate::world::World;
 
 /// A container that nobody wishes for is looked at twice, so long apart, before it is removed: its Task may be on its way.
@@ -42,6 +43,8 @@ const PULL_TOLD: Duration = Duration::from_secs(3);
 pub struct Slot {
     /// As last assigned; kept after it is no longer the node's, until its containers are gone.
     pub task: Arc<Task>,
+    /// Hash of the container that it wishes for.
+    pub wanted: String,
     /// Whether it is the node's.
     pub assigned: bool,
     /// What is remembered.
@@ -63,6 +66,7 @@ impl Slot {
     /// A Task that nothing has happened to yet.
     pub fn new(task: Arc<Task>, assigned: bool, progress: Progress, reported: Option<TaskStatus>) -> Self {
         Self {
+            wanted: wanted_hash(&task),
             task,
             assigned,
             progress,
@@ -110,7 +114,7 @@ pub enum Message {
     /// A namespace's network is there, or not.
     Network(String, Result<(), crate::engine::EngineError>),
     /// What became of a report.
-    Reported(Vec<Observation>, Vec<Taken>),
+    Reported(Vec<TaskReport>, Vec<Taken>),
 }
 
 /// A namespace's network.
@@ -145,7 +149,7 @@ pub struct Actor {
     pub(super) dirty: BTreeSet<String>,
     pub(super) timers: BTreeSet<(Timestamp, String)>,
     pub(super) inspecting: BTreeMap<String, bool>,
-    pub(super) unsent: BTreeMap<String, Observation>,
+    pub(super) unsent: BTreeMap<String, TaskReport>,
     pub(super) sending: bool,
     /// Whether the engine answers and its containers are known.
     pub(super) engine_up: bool,
@@ -199,13 +203,14 @@ impl Actor {
         let Some(slot) = self.slots.get(uid) else { return };
         let look = Look {
             task: &task,
+            wanted: &slot.wanted,
             containers: &containers,
             progress: &slot.progress,
             network_ready,
             now,
         };
         let step = decide(&look);
-        let status = status(&look);
+        let status = status(&look, &step);
         // What the engine has just refused is not asked for again at once.
         let refused = |obstacle: &&Obstacle| {
             [ENGINE_REFUSED, ENGINE_UNREACHABLE].contains(&obstacle.reason.as_str()) && obstacle.until > now
@@ -258,12 +263,13 @@ impl Actor {
         let containers = originals(&task, self.view.of(uid));
         let look = Look {
             task: &task,
+            wanted: &slot.wanted,
             containers: &containers,
             progress: &slot.progress,
             network_ready: self.network_ready(&task),
             now,
         };
-        let status = status(&look);
+        let status = status(&look, &Step::Pull);
         self.tell(uid, &task, status, false);
     }
 
@@ -352,7 +358,7 @@ impl Actor {
         }
         slot.reported = Some(status.clone());
         let meta = &task.metadata;
-        let observation = Observation {
+        let report = TaskReport {
             namespace: meta.namespace().to_owned(),
             name: meta.name.clone(),
             uid: uid.to_owned(),
@@ -360,7 +366,7 @@ impl Actor {
             status,
             gone,
         };
-        self.unsent.insert(uid.to_owned(), observation);
+        self.unsent.insert(uid.to_owned(), report);
     }
 
     /// Sends what is to be told, one batch at a time.
@@ -369,7 +375,7 @@ impl Actor {
             return;
         }
         self.sending = true;
-        let batch: Vec<Observation> = std::mem::take(&mut self.unsent).into_values().collect();
+        let batch: Vec<TaskReport> = std::mem::take(&mut self.unsent).into_values().collect();
         let (link, sender) = (self.link.clone(), self.sender.clone());
         tokio::spawn(async move {
             let taken = link.report(batch.clone()).await;
@@ -382,19 +388,19 @@ impl Actor {
     }
 
     /// What became of a report.
-    pub(super) fn reported(&mut self, batch: Vec<Observation>, taken: Vec<Taken>) {
+    pub(super) fn reported(&mut self, batch: Vec<TaskReport>, taken: Vec<Taken>) {
         self.sending = false;
-        for (observation, taken) in batch.into_iter().zip(taken) {
-            let uid = observation.uid.clone();
+        for (report, taken) in batch.into_iter().zip(taken) {
+            let uid = report.uid.clone();
             match taken {
                 Taken::TryAgain(_) => {
-                    self.unsent.entry(uid).or_insert(observation);
+                    self.unsent.entry(uid).or_insert(report);
                 }
-                Taken::Written if observation.gone => {
+                Taken::Written if report.gone => {
                     self.slots.remove(&uid);
                 }
                 Taken::Written => {}
-                Taken::Refused => tracing::debug!(task = observation.name, "a report of an older epoch was refused"),
+                Taken::Refused => tracing::debug!(task = report.name, "a report of an older epoch was refused"),
             }
         }
     }

@@ -54,7 +54,6 @@ impl Actor {
                     && slot.task.metadata.labels == task.metadata.labels
                     && slot.task.metadata.deletion_timestamp == task.metadata.deletion_timestamp
                     && slot.task.status.epoch == task.status.epoch;
-                let new_wish = wanted_hash(&slot.task) != wanted_hash(&task);
                 if slot.task.status.epoch != task.status.epoch {
                     slot.reported = None;
                 }
@@ -63,7 +62,9 @@ impl Actor {
                 if echo {
                     return;
                 }
-                if new_wish {
+                let wanted = wanted_hash(&slot.task);
+                if slot.wanted != wanted {
+                    slot.wanted = wanted;
                     // What failed before was another container.
                     slot.progress.image = cube_plan::worker::Image::Unknown;
                     slot.progress.obstacle = None;

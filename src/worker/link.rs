@@ -7,8 +7,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cube_api::event::EventType;
 use cube_api::node::Node;
-use cube_api::task::{Task, TaskStatus};
+use cube_api::task::Task;
 use futures_util::stream::BoxStream;
+
+use crate::registry::TaskReport;
 
 /// What the manager tells a worker.
 #[derive(Clone, Debug)]
@@ -21,24 +23,7 @@ pub enum Assignment {
     Removed(String),
 }
 
-/// What a worker tells of one Task.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Observation {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The epoch that this was seen in; of an older one it counts for nothing.
-    pub epoch: u64,
-    /// What is seen.
-    pub status: TaskStatus,
-    /// Nothing of it is left on the node.
-    pub gone: bool,
-}
-
-/// What becomes of an observation.
+/// What becomes of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// Written, or as it was.
@@ -56,7 +41,7 @@ pub trait Link: Send + Sync + 'static {
     async fn assignments(&self) -> BoxStream<'static, Assignment>;
 
     /// Tells what is seen, and what becomes of each.
-    async fn report(&self, observations: Vec<Observation>) -> Vec<Taken>;
+    async fn report(&self, reports: Vec<TaskReport>) -> Vec<Taken>;
 
     /// Tells of the node itself.
     async fn report_node(&self, node: Node) -> Result<(), String>;

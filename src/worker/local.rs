@@ -12,7 +12,7 @@ use cube_api::{API_VERSION, condition};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
-use super::link::{Assignment, Link, Observation, Taken};
+use super::link::{Assignment, Link, Taken};
 use super::node::merged;
 use crate::registry::{
     ApiError, FieldSelector, Filter, Object, ObjectWatch, Recorder, Registry, TaskReport, WatchEvent, WatchOptions,
@@ -39,16 +39,16 @@ impl LocalLink {
         }
     }
 
-    fn taken(&self, observation: &Observation, result: Result<(), ApiError>) -> Taken {
+    fn taken(&self, report: &TaskReport, result: Result<(), ApiError>) -> Taken {
         let Err(error) = result else { return Taken::Written };
         if error.is_not_found() {
             return Taken::Refused;
         }
-        let task = self.registry.get(Kind::Task, &observation.namespace, &observation.name);
+        let task = self.registry.get(Kind::Task, &report.namespace, &report.name);
         let counts = task.is_ok_and(|task| {
             let status = &task.typed::<Task>().status;
-            task.uid() == observation.uid
-                && status.epoch == observation.epoch
+            task.uid() == report.uid
+                && status.epoch == report.epoch
                 && status.node.as_deref() == Some(self.node.as_str())
         });
         match counts {
@@ -112,24 +112,10 @@ impl Link for LocalLink {
         batches.flatten().boxed()
     }
 
-    async fn report(&self, observations: Vec<Observation>) -> Vec<Taken> {
-        let reports = observations
-            .iter()
-            .map(|observation| TaskReport {
-                namespace: observation.namespace.clone(),
-                name: observation.name.clone(),
-                uid: observation.uid.clone(),
-                epoch: observation.epoch,
-                status: observation.status.clone(),
-                gone: observation.gone,
-            })
-            .collect();
-        let results = self.registry.report(&self.node, reports).await;
-        let taken = observations
-            .iter()
-            .zip(results)
-            .map(|(observation, result)| self.taken(observation, result));
-        taken.collect()
+    async fn report(&self, reports: Vec<TaskReport>) -> Vec<Taken> {
+        let results = self.registry.report(&self.node, &reports).await;
+        let answers = reports.iter().zip(results);
+        answers.map(|(report, result)| self.taken(report, result)).collect()
     }
 
     async fn report_node(&self, node: Node) -> Result<(), String> {

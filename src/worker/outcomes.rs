@@ -70,7 +70,7 @@ impl Actor {
             Outcome::Image(_, there) => slot.progress.image = if there { Image::Present } else { Image::Missing },
             Outcome::Pulled => {
                 slot.progress.image = Image::Present;
-                slot.progress.pulled_for = Some(cube_plan::worker::wanted_hash(&task));
+                slot.progress.pulled_for = Some(slot.wanted.clone());
                 slot.progress.obstacle = None;
                 let message = format!("pulled {} in {told:.1} s", task.spec.image);
                 self.link.event(&task, EventType::Normal, "Pulled", message);

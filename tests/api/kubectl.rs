@@ -605,13 +605,7 @@ async fn deletes(stage: &Stage) {
             gone: true,
             ..TaskReport::default()
         };
-        stage
-            .server
-            .registry
-            .report("here", vec![report])
-            .await
-            .remove(0)
-            .unwrap();
+        stage.server.registry.report("here", &[report]).await.remove(0).unwrap();
     };
     tokio::join!(waiting, releasing);
     stage.fails("get task web", &["NotFound"]).await;

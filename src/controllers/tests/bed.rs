@@ -347,7 +347,7 @@ pub(crate) async fn report(registry: &Registry, namespace: &str, name: &str, pha
         gone,
     };
     // A report that comes too late is refused, as it must be.
-    let _ = registry.report(&node, vec![report]).await;
+    let _ = registry.report(&node, &[report]).await;
 }
 
 /// A Deployment of so many Tasks of an image.

@@ -77,7 +77,7 @@ async fn report(registry: &Registry, reason: &str, phase: Phase, gone: bool) {
         status,
         gone,
     };
-    registry.report("here", vec![report]).await.remove(0).unwrap();
+    registry.report("here", &[report]).await.remove(0).unwrap();
 }
 
 async fn see(scene: &mut Scene, watch: &mut crate::registry::ObjectWatch, now: Instant) -> Vec<String> {

@@ -207,6 +207,8 @@ impl Progress {
 pub struct Look<'a> {
     /// The Task as assigned.
     pub task: &'a Task,
+    /// [`wanted_hash`] of it, worked out by who looks: it takes longer than all else of a look.
+    pub wanted: &'a str,
     /// Its containers, in any order.
     pub containers: &'a [Seen],
     /// What the worker remembers.
@@ -332,7 +334,7 @@ pub fn decide(look: &Look) -> Step {
     if look.task.metadata.is_deleting() {
         return dismantle(look);
     }
-    let wanted = wanted_hash(look.task);
+    let wanted = look.wanted;
     let current = look
         .containers
         .iter()
@@ -368,7 +370,7 @@ pub fn decide(look: &Look) -> Step {
                 .or_else(|| (!look.network_ready).then_some(Step::EnsureNetwork))
                 .unwrap_or_else(|| Step::Start(seen.id.clone())),
             SeenState::Exited { .. } if !recorded(seen) => Step::Record(seen.id.clone()),
-            SeenState::Exited { .. } => build_or_clear(look, &wanted),
+            SeenState::Exited { .. } => build_or_clear(look, wanted),
             SeenState::Removing => Step::Wait(WaitingOn::Removal),
         },
         None => {
@@ -377,7 +379,7 @@ pub fn decide(look: &Look) -> Step {
             {
                 return Step::RecordRemoved(alive.clone());
             }
-            build_or_clear(look, &wanted)
+            build_or_clear(look, wanted)
         }
     }
 }

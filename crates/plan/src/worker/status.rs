@@ -3,12 +3,12 @@ use cube_api::condition::{self, Condition, READY, Truth};
 use cube_api::task::{Phase, TaskStatus};
 use jiff::SignedDuration;
 
-use super::{Look, Step, WaitingOn, decide, ends, wanted_hash};
+use super::{Look, Step, WaitingOn, ends};
 
-/// The status of the Task as it is now. `node`, `epoch` and old transition times are taken from the Task's own.
-pub fn status(look: &Look) -> TaskStatus {
+/// The status of the Task as it is now, `step` being what is next or under way. `node`, `epoch` and old transition times are taken from the Task's own.
+pub fn status(look: &Look, step: &Step) -> TaskStatus {
     let progress = look.progress;
-    let wanted = wanted_hash(look.task);
+    let wanted = look.wanted;
     let alive = look
         .containers
         .iter()
@@ -28,7 +28,7 @@ pub fn status(look: &Look) -> TaskStatus {
         (None, Some(_)) if look.task.metadata.is_deleting() => (Phase::Running, "Stopping".to_owned(), String::new()),
         (None, Some(_)) => (Phase::Running, "Running".to_owned(), String::new()),
         (None, None) => {
-            let (reason, message) = waiting(look);
+            let (reason, message) = waiting(look, step);
             (Phase::Scheduled, reason, message)
         }
     };
@@ -75,7 +75,7 @@ pub fn status(look: &Look) -> TaskStatus {
 }
 
 /// Why nothing runs, in one word and for people.
-fn waiting(look: &Look) -> (String, String) {
+fn waiting(look: &Look, step: &Step) -> (String, String) {
     let progress = look.progress;
     if look.task.metadata.is_deleting() {
         return ("Stopping".to_owned(), String::new());
@@ -84,7 +84,7 @@ fn waiting(look: &Look) -> (String, String) {
         return (obstacle.reason.clone(), obstacle.message.clone());
     }
     let backing_off = ends::backoff(progress.failures) > SignedDuration::ZERO;
-    match decide(look) {
+    match step {
         Step::Wait(WaitingOn::Backoff { .. }) => ("BackOff".to_owned(), last_end(look)),
         Step::Pull => ("Pulling".to_owned(), pulling(look)),
         Step::Start(_) => ("Starting".to_owned(), String::new()),

@@ -52,6 +52,7 @@ fn present() -> Progress {
 fn step(task: &Task, containers: &[Seen], progress: &Progress, now: Timestamp) -> Step {
     decide(&Look {
         task,
+        wanted: &wanted_hash(task),
         containers,
         progress,
         network_ready: true,
