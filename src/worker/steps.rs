@@ -46,22 +46,46 @@ pub enum Outcome {
     Failed(EngineError),
 }
 
-/// How many calls of a kind may be under way: an engine is at its fastest with about twice as many starts under way as
-/// it has cores, and creation stays ahead of starts; removals yield to both.
+/// How long a call keeps its turn: one that hangs in the engine must not hold up other Tasks for good.
+const TURN: Duration = Duration::from_secs(5);
+
+/// How many calls of a kind may be under way, so that the engine is neither idle nor choked.
+///
+/// It is at its fastest with about twice as many starts as it has cores. Creation stays ahead of them one by one, and
+/// more at once would only make the first start late. Signals go out a few at a time: the first containers are then
+/// torn down, which waits for the kernel, while the processors are busy with the next ones' ends; fifty on a network
+/// are gone in four fifths of the time that they need when they are all told at once. Removals yield to starts.
 pub struct Pace {
     starts: Semaphore,
     creations: Semaphore,
+    signals: Semaphore,
     removals: Semaphore,
 }
 
 impl Pace {
     /// For a machine of so many cores.
     pub fn new(cores: usize) -> Self {
-        let starts = (2 * cores).max(2);
+        let many = (2 * cores).max(2);
         Self {
-            starts: Semaphore::new(starts),
-            creations: Semaphore::new(2),
-            removals: Semaphore::new(starts),
+            starts: Semaphore::new(many),
+            creations: Semaphore::new((cores / 2).max(1)),
+            signals: Semaphore::new(cores.max(1)),
+            removals: Semaphore::new(many),
+        }
+    }
+
+    async fn turn(&self, step: &Step) -> Option<SemaphorePermit<'_>> {
+        match step {
+            Step::Start(_) => self.starts.acquire().await.ok(),
+            Step::Create { .. } => self.creations.acquire().await.ok(),
+            Step::Signal(_) => self.signals.acquire().await.ok(),
+            Step::Remove { urgent: false, .. } => {
+                // Behind the starts: a removal in their middle makes each of them late.
+                drop(self.starts.acquire().await);
+                self.removals.acquire().await.ok()
+            }
+            Step::Remove { .. } => self.removals.acquire().await.ok(),
+            _ => None,
         }
     }
 }
@@ -74,29 +98,28 @@ pub async fn carry_out(
     engine: Arc<dyn Engine>,
     pace: Arc<Pace>,
 ) -> (Outcome, Duration) {
-    let turn = match &step {
-        Step::Start(_) => pace.starts.acquire().await.ok(),
-        Step::Create { .. } => pace.creations.acquire().await.ok(),
-        Step::Remove { urgent: false, .. } => {
-            // Behind the starts: a removal in their middle makes each of them late.
-            drop(pace.starts.acquire().await);
-            pace.removals.acquire().await.ok()
-        }
-        Step::Remove { .. } => pace.removals.acquire().await.ok(),
-        _ => None,
-    };
+    let turn = pace.turn(&step).await;
     let began = Instant::now();
     let outcome = match step {
-        Step::Start(id) => start(&id, &*engine, turn).await,
-        step => call(step, &task, &ground, &*engine).await,
+        Step::Start(id) => started(&id, &*engine, in_turn(turn, engine.start(&id)).await).await,
+        step => in_turn(turn, call(step, &task, &ground, &*engine)).await,
     };
     (outcome.unwrap_or_else(Outcome::Failed), began.elapsed())
 }
 
-/// Starts a container and looks at it; its turn ends with the start, for the look is no work for the engine.
-async fn start(id: &str, engine: &dyn Engine, turn: Option<SemaphorePermit<'_>>) -> Result<Outcome, EngineError> {
-    engine.start(id).await?;
+/// Waits for a call; its turn ends with it, or when it has taken too long.
+async fn in_turn<T>(turn: Option<SemaphorePermit<'_>>, call: impl Future<Output = T>) -> T {
+    let mut call = std::pin::pin!(call);
+    if let Ok(done) = tokio::time::timeout(TURN, call.as_mut()).await {
+        return done;
+    }
     drop(turn);
+    call.await
+}
+
+/// Looks at a container that was started; its turn is over by then, for the look is no work for the engine.
+async fn started(id: &str, engine: &dyn Engine, start: Result<(), EngineError>) -> Result<Outcome, EngineError> {
+    start?;
     Ok(Outcome::Started(engine.inspect(id).await?.map(Box::new)))
 }
 
