@@ -4,7 +4,7 @@
 //! decides anything, and nothing waits for it. What follows from what is kept apart ([`Scene`], pure) from the writing of
 //! lines. Read [`Narrator`] first.
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cube_api::kinds::Kind;
@@ -91,19 +91,12 @@ impl Narrator {
                 Vec::new()
             });
             loop {
-                let settled = async {
-                    self.0.changed.notified().await;
-                    tokio::time::sleep(SETTLE).await;
-                };
                 let events = tokio::select! {
                     biased;
                     () = shutdown.cancelled() => return,
                     events = tasks.next() => events,
                     events = deployments.next() => events,
-                    () = settled => {
-                        self.with(Scene::pause);
-                        continue;
-                    }
+                    () = self.settled() => continue,
                 };
                 let Ok(events) = events else { break };
                 self.with(|scene| {
@@ -114,16 +107,24 @@ impl Narrator {
         }
     }
 
+    /// Waits until a change has settled, and sums up. That is no change itself: nothing happens until the next one.
+    async fn settled(&self) {
+        self.0.changed.notified().await;
+        tokio::time::sleep(SETTLE).await;
+        self.write(self.scene().pause());
+    }
+
     /// How many containers run, for a last word.
     pub fn running(&self) -> usize {
-        self.0.scene.lock().unwrap_or_else(PoisonError::into_inner).running()
+        self.scene().running()
+    }
+
+    fn scene(&self) -> MutexGuard<'_, Scene> {
+        self.0.scene.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with(&self, change: impl FnOnce(&mut Scene) -> Vec<Line>) {
-        let lines = {
-            let mut scene = self.0.scene.lock().unwrap_or_else(PoisonError::into_inner);
-            change(&mut scene)
-        };
+        let lines = change(&mut self.scene());
         self.write(lines);
         self.0.changed.notify_one();
     }
@@ -169,5 +170,24 @@ impl Tell for Narrator {
             return self.write(lines);
         }
         self.with(|scene| scene.fact(fact));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Options, Store};
+
+    #[tokio::test]
+    async fn summing_up_is_no_change_that_is_summed_up_again() {
+        let registry = Registry::open(Store::memory(Options::default()), World::real())
+            .await
+            .unwrap();
+        let narrator = Narrator::new(registry, Format::Json, "manifests/");
+        tokio::time::pause();
+        narrator.tell(Fact::Found { files: 1, objects: 1 });
+        let hour = Duration::from_secs(3600);
+        assert!(tokio::time::timeout(hour, narrator.settled()).await.is_ok());
+        assert!(tokio::time::timeout(hour, narrator.settled()).await.is_err());
     }
 }
