@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     Context,
     error::{CliError, Exit},
-    events, logs,
+    events,
     names::{self, Wanted},
     output::{Cell, Style, Table, words},
 };
@@ -157,7 +157,7 @@ async fn tasks(client: &Client, context: &Context, value: &Value) -> Result<(), 
     let deployment: Deployment = client.decode(value.clone())?;
     let namespace = deployment.metadata.namespace().to_owned();
     let selection = Selection {
-        labels: logs::selector(&deployment),
+        labels: deployment.selector(),
         ..Selection::of(&namespace)
     };
     let tasks = client.list_typed::<Task>(&selection).await?.items;

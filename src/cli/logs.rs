@@ -3,7 +3,7 @@
 //! Lines go through as they are: a log is data. Read [`Args::run`] first.
 use std::{collections::BTreeMap, time::Duration};
 
-use cube_api::{deployment::Deployment, kinds::Kind, meta::DEPLOYMENT_LABEL, task::Task};
+use cube_api::{deployment::Deployment, kinds::Kind, task::Task};
 use tokio::sync::mpsc;
 
 use super::{
@@ -59,7 +59,7 @@ impl Args {
                     .await
                     .map_err(|error| context.explain(&id, error))?;
                 let selection = Selection {
-                    labels: selector(&deployment),
+                    labels: deployment.selector(),
                     ..Selection::of(&id.namespace)
                 };
                 if query.follow {
@@ -91,15 +91,6 @@ impl Args {
             }
         }
         Ok(query)
-    }
-}
-
-/// The labels of a Deployment's Tasks.
-pub fn selector(deployment: &Deployment) -> String {
-    if deployment.spec.selector.is_empty() {
-        format!("{DEPLOYMENT_LABEL}={}", deployment.metadata.name)
-    } else {
-        deployment.spec.selector.to_string()
     }
 }
 

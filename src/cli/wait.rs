@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use super::{
     Context,
     error::{CliError, Exit},
-    logs,
     output::{Style, words},
 };
 use verdict::{Verdict, judge_deployment, judge_task};
@@ -94,7 +93,7 @@ impl Seen {
                 .get(id)
                 .map_or_else(gone, |task| judge_task(task, awaited.before)),
             Kind::Deployment => self.deployments.get(id).map_or_else(gone, |deployment| {
-                let selector = cube_api::selector::Selector::parse(&logs::selector(deployment)).unwrap_or_default();
+                let selector = cube_api::selector::Selector::parse(&deployment.selector()).unwrap_or_default();
                 let tasks = self
                     .tasks
                     .iter()

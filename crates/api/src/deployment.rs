@@ -4,7 +4,16 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{condition::Condition, is_default, meta::ObjectMeta, selector::LabelSelector, task::TaskTemplate};
+use crate::{
+    condition::Condition,
+    is_default,
+    meta::{DEPLOYMENT_LABEL, ObjectMeta},
+    selector::LabelSelector,
+    task::TaskTemplate,
+};
+
+/// The value of a label has so many letters at most.
+const LABEL_LENGTH: usize = 63;
 
 /// So many Tasks of one template, kept running.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +27,25 @@ pub struct Deployment {
     /// What is seen.
     #[serde(default, skip_serializing_if = "is_default")]
     pub status: DeploymentStatus,
+}
+
+impl Deployment {
+    /// Its name as the value of a label: cut, where it is longer than one may be.
+    pub fn label(&self) -> String {
+        let name = &self.metadata.name;
+        name[..name.len().min(LABEL_LENGTH)]
+            .trim_end_matches(['.', '-'])
+            .to_owned()
+    }
+
+    /// The selector of its Tasks, as text.
+    pub fn selector(&self) -> String {
+        if self.spec.selector.is_empty() {
+            format!("{DEPLOYMENT_LABEL}={}", self.label())
+        } else {
+            self.spec.selector.to_string()
+        }
+    }
 }
 
 /// What is wished of a Deployment.
@@ -229,4 +257,20 @@ pub struct DeploymentStatus {
     /// The generation that this was said of.
     #[serde(default, skip_serializing_if = "is_default")]
     pub observed_generation: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_fits_into_a_label() {
+        let long = format!("{}-tail", "a".repeat(62));
+        let cut = format!("cube/deployment={}", "a".repeat(62));
+        for (name, selector) in [("web", "cube/deployment=web"), (long.as_str(), cut.as_str())] {
+            let mut deployment = Deployment::default();
+            deployment.metadata.name = name.to_owned();
+            assert_eq!(deployment.selector(), selector);
+        }
+    }
 }

@@ -75,8 +75,7 @@ pub(super) fn current<'a>(look: &Look<'a>) -> Current<'a> {
         meta.name = format!("{}-{hash}", task::stem(deployment));
         meta.namespace = deployment.metadata.namespace.clone();
     }
-    meta.labels
-        .insert(DEPLOYMENT_LABEL.to_owned(), task::label(&deployment.metadata.name));
+    meta.labels.insert(DEPLOYMENT_LABEL.to_owned(), deployment.label());
     task::own(deployment, meta);
     task::pass_on(deployment, &mut meta.annotations);
     revision.spec = RevisionSpec {

@@ -2,7 +2,6 @@
 use cube_api::{
     condition::{self, AVAILABLE, Condition, PROGRESSING, READY, Truth},
     deployment::DeploymentStatus,
-    meta::DEPLOYMENT_LABEL,
     task::Task,
 };
 
@@ -105,12 +104,6 @@ fn count_ready(tasks: &[&Task]) -> u32 {
 
 fn base(look: &Look, revision: u64, counts: &Counts) -> DeploymentStatus {
     let deployment = look.deployment;
-    let selector = &deployment.spec.selector;
-    let selector = if selector.is_empty() {
-        format!("{DEPLOYMENT_LABEL}={}", task::label(&deployment.metadata.name))
-    } else {
-        selector.to_string()
-    };
     DeploymentStatus {
         replicas: counts.live,
         updated_replicas: counts.updated,
@@ -118,7 +111,7 @@ fn base(look: &Look, revision: u64, counts: &Counts) -> DeploymentStatus {
         available_replicas: counts.ready,
         unavailable_replicas: deployment.spec.replicas.saturating_sub(counts.ready),
         revision,
-        selector,
+        selector: deployment.selector(),
         conditions: deployment.status.conditions.clone(),
         observed_generation: deployment.metadata.generation,
     }

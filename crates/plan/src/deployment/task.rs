@@ -12,8 +12,6 @@ use cube_api::{
 
 use super::{Look, is_own, revision::Current};
 
-/// Label values are this long at most.
-const LABEL_LENGTH: usize = 63;
 /// Names of Tasks and Revisions begin with so much of the Deployment's at most: they stay names.
 const STEM_LENGTH: usize = 200;
 
@@ -26,13 +24,6 @@ pub(super) fn stem(deployment: &Deployment) -> String {
     }
     let tail = &meta.uid[meta.uid.len().saturating_sub(8)..];
     format!("{}-{tail}", meta.name[..STEM_LENGTH].trim_end_matches(['.', '-']))
-}
-
-/// A name as the value of a label.
-pub fn label(name: &str) -> String {
-    name[..name.len().min(LABEL_LENGTH)]
-        .trim_end_matches(['.', '-'])
-        .to_owned()
 }
 
 /// Makes the Deployment the controller of an object.
@@ -129,7 +120,7 @@ fn labels(look: &Look, current: &Current, there: &BTreeMap<String, String>) -> B
     let deployment = look.deployment;
     let template = &deployment.spec.template.metadata.labels;
     let mut labels = merged(there, &current.old_template().metadata.labels, template);
-    labels.insert(DEPLOYMENT_LABEL.to_owned(), label(&deployment.metadata.name));
+    labels.insert(DEPLOYMENT_LABEL.to_owned(), deployment.label());
     labels.insert(REVISION_LABEL.to_owned(), current.number().to_string());
     labels
 }
