@@ -15,7 +15,7 @@ mod seen;
 mod volumes;
 mod wire;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -412,6 +412,10 @@ impl Engine for DockerEngine {
 
     async fn ensure_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<()> {
         self.changing("make volume", self.make_volume(name, labels)).await
+    }
+
+    async fn volumes(&self, labels: &BTreeMap<String, String>) -> Result<BTreeSet<String>> {
+        self.asking("list volumes", self.list_volumes(labels)).await
     }
 
     async fn remove_volume(&self, name: &str) -> Result<()> {

@@ -14,7 +14,7 @@ pub mod sim;
 mod subpath;
 mod types;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -123,6 +123,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Makes a volume of this name unless there is one, whoever made it. Every user may write to a new one that has the
     /// [`SCRATCH_LABEL`], as long as the engine's files can be reached from here.
     async fn ensure_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<()>;
+
+    /// The names of every volume that bears all of these labels, one of which says the [`CLUSTER_LABEL`].
+    async fn volumes(&self, labels: &BTreeMap<String, String>) -> Result<BTreeSet<String>>;
 
     /// Removes a volume and its data; `Ok` when it is gone. [`EngineError::NotOurs`] without both a [`CLUSTER_LABEL`] and
     /// the [`SCRATCH_LABEL`]; [`EngineError::InUse`] while a container, running or not, has it.

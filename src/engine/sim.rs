@@ -7,7 +7,7 @@
 mod machine;
 mod program;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,7 @@ pub enum Verb {
     Networks,
     RemoveNetwork,
     EnsureVolume,
+    Volumes,
     RemoveVolume,
 }
 
@@ -64,6 +65,7 @@ impl Verb {
                 | Self::Image
                 | Self::Logs
                 | Self::Networks
+                | Self::Volumes
         )
     }
 }
@@ -423,6 +425,15 @@ impl Engine for SimEngine {
         self.call(Verb::EnsureVolume, |machine| {
             machine.volumes.entry(name.to_owned()).or_insert_with(|| labels.clone());
             Ok(())
+        })
+    }
+
+    async fn volumes(&self, labels: &BTreeMap<String, String>) -> Result<BTreeSet<String>> {
+        self.call(Verb::Volumes, |machine| {
+            let has_all =
+                |there: &BTreeMap<String, String>| labels.iter().all(|(key, value)| there.get(key) == Some(value));
+            let found = machine.volumes.iter().filter(|(_, there)| has_all(there));
+            Ok(found.map(|(name, _)| name.clone()).collect())
         })
     }
 

@@ -13,6 +13,8 @@ impl Actor {
     pub(super) fn assign(&mut self, assignment: Assignment) {
         match assignment {
             Assignment::Snapshot(tasks) => {
+                // What was listed before could not be told from what nobody wishes for.
+                self.relist_now |= self.engine_up && !self.assigned;
                 self.assigned = true;
                 let now: BTreeSet<String> = tasks.iter().map(|task| task.metadata.uid.clone()).collect();
                 let left: Vec<String> = self.slots.keys().filter(|uid| !now.contains(*uid)).cloned().collect();

@@ -52,6 +52,17 @@ impl Ground {
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()
     }
+
+    /// Labels that every empty directory of this node bears.
+    pub fn scratch_labels(&self) -> BTreeMap<String, String> {
+        [
+            (CLUSTER_LABEL, self.cluster.as_str()),
+            (NODE_LABEL, self.node.as_str()),
+            (SCRATCH_LABEL, "true"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+    }
 }
 
 /// Volumes of the engine that end with the Task: its empty directories on disk.

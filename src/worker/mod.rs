@@ -21,6 +21,7 @@ mod networks;
 mod node;
 mod outcomes;
 mod pulls;
+mod scratch;
 mod seen;
 mod session;
 mod steps;

@@ -159,6 +159,7 @@ struct Connected {
     events: Option<Events>,
     containers: Vec<Container>,
     networks: Vec<String>,
+    scratch: BTreeSet<String>,
 }
 
 type Attempt = tokio::task::JoinHandle<Result<Connected, EngineError>>;
@@ -245,6 +246,7 @@ impl Session {
             };
         }
         actor.listed(connected.containers, connected.networks, came_back);
+        actor.drop_unwished_scratch(connected.scratch);
         if let Some(info) = &connected.info {
             self.retry = RECONNECT;
             self.next_list = Instant::now() + RELIST;
@@ -333,6 +335,7 @@ async fn all(
         events: None,
         containers,
         networks,
+        scratch: engine.volumes(&ground.scratch_labels()).await?,
     })
 }
 

@@ -110,6 +110,10 @@ async fn every_verb(engine: &dyn Engine) -> Vec<EngineError> {
             ]
         },
         async {
+            let labels = Default::default();
+            [engine.volumes(&labels).await.err(), engine.list("c").await.err()]
+        },
+        async {
             let log = engine.logs("a", LogOptions::default()).await.err();
             [engine.events("c").await.err(), log]
         },

@@ -49,6 +49,13 @@ pub async fn volumes_are_made_once_and_removed_with_care(bench: Bench) {
     labels.insert(SCRATCH_LABEL.to_owned(), "true".to_owned());
     let scratch = bench.name("scratch");
     engine.ensure_volume(&scratch, &labels).await.expect("made");
+    assert_eq!(engine.volumes(&labels).await, Ok([scratch.clone()].into()));
+    let both = engine.volumes(&bench.labels()).await;
+    assert_eq!(
+        both,
+        Ok([named.clone(), scratch.clone()].into()),
+        "with all of the labels, and perhaps more"
+    );
     let source = MountSource::Scratch(scratch.clone());
     let spec = bench.mounting("it", "exec sleep 1000", vec![mount(source, "/data", None)]);
     let id = engine.create(&spec).await.expect("created");
@@ -60,6 +67,7 @@ pub async fn volumes_are_made_once_and_removed_with_care(bench: Bench) {
     engine.remove(&id, true).await.expect("removed");
     engine.remove_volume(&scratch).await.expect("removed");
     engine.remove_volume(&scratch).await.expect("removed already");
+    assert_eq!(engine.volumes(&labels).await, Ok([].into()));
 
     labels.remove(cube::engine::CLUSTER_LABEL);
     engine.ensure_volume(&scratch, &labels).await.expect("made");

@@ -205,3 +205,37 @@ fn data_outlives_its_task_and_an_empty_directory_does_not() {
     assert_eq!(kept, "kept");
     docker(None, &["volume", "rm", &volume]);
 }
+
+#[test]
+fn an_empty_directory_that_a_spec_no_longer_has_goes_too() {
+    let mut cube = Cube::up();
+    let with = |directory: &str| {
+        let spec = format!(
+            "volumes: [{{ name: {directory}, emptyDir: {{}} }}], volumeMounts: [{{ name: {directory}, mountPath: /{directory} }}]"
+        );
+        sleeper("v").replace("init: true", &format!("init: true, {spec}"))
+    };
+    let volumes = |cube: &Cube| {
+        let node = format!("label=cube.node={}", cube.node());
+        let listed = docker(None, &["volume", "ls", "--quiet", "--filter", &node]);
+        let ends = listed
+            .lines()
+            .map(|name| name.rsplit('-').next().unwrap_or_default().to_owned());
+        ends.collect::<Vec<_>>()
+    };
+    cube.write("v.yaml", &with("old"));
+    cube.await_running("v");
+    assert_eq!(volumes(&cube), ["old"]);
+    let before = cube.status("v")["containerID"].clone();
+    cube.write("v.yaml", &with("new"));
+    cube.await_true("it has another container", || {
+        let status = cube.status("v");
+        status["phase"] == "Running" && status["containerID"] != before
+    });
+    cube.kill();
+    cube.start();
+    cube.await_true("the old one is gone", || volumes(&cube) == ["new"]);
+    cube.remove("v.yaml");
+    cube.await_true("the Task is gone", || cube.object("task", "v").is_null());
+    assert_eq!(volumes(&cube), [""; 0]);
+}

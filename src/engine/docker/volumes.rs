@@ -1,10 +1,10 @@
 //! Volumes of an engine, and the sub paths of what is mounted.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bollard::models::{Volume, VolumeCreateRequest};
-use bollard::query_parameters::{ListContainersOptions, RemoveVolumeOptions};
+use bollard::query_parameters::{ListContainersOptions, ListVolumesOptions, RemoveVolumeOptions};
 
 use super::form::Resolved;
 use super::wire::segment;
@@ -44,6 +44,15 @@ impl DockerEngine {
             Err(EngineError::Refused { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    pub(super) async fn list_volumes(&self, labels: &BTreeMap<String, String>) -> Result<BTreeSet<String>> {
+        let wanted = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let options = ListVolumesOptions {
+            filters: Some(HashMap::from([("label".to_owned(), wanted)])),
+        };
+        let listed = self.docker.list_volumes(Some(options)).await.map_err(fault::of)?;
+        Ok(listed.volumes.into_iter().flatten().map(|volume| volume.name).collect())
     }
 
     pub(super) async fn drop_volume(&self, name: &str) -> Result<()> {
