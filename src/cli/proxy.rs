@@ -92,7 +92,7 @@ async fn forward(client: &Client, mut request: Request<Incoming>) -> Answer {
             without_hops(answer.headers_mut());
             answer.map(Either::Left)
         }
-        Err(why) => refuse(StatusCode::BAD_GATEWAY, "ServiceUnavailable", &why),
+        Err(why) => refuse(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", &why),
     }
 }
 

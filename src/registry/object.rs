@@ -110,7 +110,7 @@ impl Object {
         &**decoded
     }
 
-    /// The object as JSON text, `metadata.resourceVersion` included.
+    /// The object as JSON text, `metadata.resourceVersion` included where it is stored.
     pub fn json(&self) -> Vec<u8> {
         let mut text = Vec::new();
         self.write_json(&mut text);
@@ -120,6 +120,11 @@ impl Object {
     /// Writes what [`Object::json`] gives.
     pub fn write_json(&self, text: &mut Vec<u8>) {
         let (bytes, head) = (&self.0.bytes, head(self.kind()).len());
+        if self.revision() == 0 {
+            // Never stored: a dry run's answer has no version that anyone could go by.
+            text.extend_from_slice(bytes);
+            return;
+        }
         let version = format!("\"resourceVersion\":\"{}\"", self.revision());
         // With what follows it as a line of a watch.
         text.reserve(bytes.len() + version.len() + 4);
@@ -131,10 +136,12 @@ impl Object {
         text.extend_from_slice(&bytes[head..]);
     }
 
-    /// The object as JSON, `metadata.resourceVersion` included.
+    /// The object as JSON, `metadata.resourceVersion` included where it is stored.
     pub fn to_value(&self) -> Value {
         let mut value = self.stored();
-        value["metadata"]["resourceVersion"] = self.revision().to_string().into();
+        if self.revision() > 0 {
+            value["metadata"]["resourceVersion"] = self.revision().to_string().into();
+        }
         value
     }
 

@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 use http::{HeaderMap, header};
 use serde_json::Value;
 
-use super::answer::Refusal;
+use super::{answer::Refusal, strict};
 use crate::registry::{ApiError, Patch};
 
 /// A body of one object. Kubernetes' own bound: clients know it.
@@ -52,8 +52,11 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
     }
 }
 
+/// A body that was read: its value, and the paths of the fields that it has twice.
+pub(super) type Parsed<T> = (T, Vec<String>);
+
 /// Reads a body that is one JSON value.
-pub(super) async fn read_json(headers: &HeaderMap, body: Body, limit: usize) -> Result<Value, Refusal> {
+pub(super) async fn read_json(headers: &HeaderMap, body: Body, limit: usize) -> Result<Parsed<Value>, Refusal> {
     parse(&read_text(headers, body, limit).await?)
 }
 
@@ -68,7 +71,7 @@ pub(super) async fn read_text(headers: &HeaderMap, body: Body, limit: usize) -> 
 }
 
 /// Reads a patch, of the kind that its content type says.
-pub(super) async fn read_patch(headers: &HeaderMap, body: Body) -> Result<Patch, Refusal> {
+pub(super) async fn read_patch(headers: &HeaderMap, body: Body) -> Result<Parsed<Patch>, Refusal> {
     let merge = match content_type(headers) {
         "application/merge-patch+json" => true,
         "application/json-patch+json" => false,
@@ -79,25 +82,23 @@ pub(super) async fn read_patch(headers: &HeaderMap, body: Body) -> Result<Patch,
             ));
         }
     };
-    let value = parse(&read(headers, body, ONE_OBJECT).await?)?;
+    let (value, doubled) = parse(&read(headers, body, ONE_OBJECT).await?)?;
     if merge {
-        return Ok(Patch::Merge(value));
+        return Ok((Patch::Merge(value), doubled));
     }
     let operations = value.as_array().map_or(0, Vec::len);
     if operations > PATCH_OPERATIONS {
         let message = format!("a JSON patch may have {PATCH_OPERATIONS} operations, not {operations}");
         return Err(Refusal::new(413, "RequestEntityTooLarge", message));
     }
-    Ok(Patch::Json(value))
+    Ok((Patch::Json(value), doubled))
 }
 
-/// Parses JSON.
-pub(super) fn parse(bytes: &[u8]) -> Result<Value, Refusal> {
+fn parse(bytes: &[u8]) -> Result<Parsed<Value>, Refusal> {
     if bytes.is_empty() {
         return Err(ApiError::bad_request("the body is empty; it must be JSON").into());
     }
-    serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")).into())
+    strict::parse(bytes).map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")).into())
 }
 
 fn content_type(headers: &HeaderMap) -> &str {

@@ -18,7 +18,8 @@ const CONNECTIONS: usize = 12_000;
 const HEAD: Duration = Duration::from_secs(100);
 /// The time that open requests have at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Bytes of a request's head. Clients send a few hundred; selectors may make it some thousand.
+/// Bytes of a request's head, and of what waits to be sent. Clients send a few hundred; selectors may make it some
+/// thousand. More would let thousands of watches that nobody reads fill the memory.
 const HEAD_SIZE: usize = 64 << 10;
 
 /// Serves a router on a listener until `shutdown`; returns when every connection is done, or its time is over.
@@ -60,7 +61,8 @@ where
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .max_header_size(HEAD_SIZE);
+        .max_header_size(HEAD_SIZE)
+        .max_buf_size(HEAD_SIZE);
     let connection = http.serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
     let served = tokio::select! {

@@ -27,6 +27,7 @@ mod objects;
 mod openapi;
 mod params;
 mod render;
+mod strict;
 pub mod table;
 mod target;
 mod watch;

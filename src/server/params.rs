@@ -148,10 +148,10 @@ impl Params {
     }
 }
 
-/// Reads a `dryRun`: absent, or `All`.
+/// Reads a `dryRun`: absent, or `All`. One that says nothing is refused: who meant to try must not write.
 pub(super) fn dry_run(given: Option<&str>) -> Result<bool, Refusal> {
     match given {
-        None | Some("") => Ok(false),
+        None => Ok(false),
         Some("All") => Ok(true),
         Some(other) => Err(ApiError::bad_request(format!("dryRun must be All, not {other:?}")).into()),
     }
@@ -173,6 +173,7 @@ mod tests {
         assert_eq!(Params::parse(Some("resourceVersion=0")).revision().unwrap(), None);
         assert!(Params::parse(Some("resourceVersion=x")).revision().is_err());
         assert!(Params::parse(Some("dryRun=Some")).dry_run().is_err());
+        assert!(Params::parse(Some("dryRun=")).dry_run().is_err());
         assert!(Params::parse(None).field_validation().unwrap() == FieldValidation::Strict);
     }
 }

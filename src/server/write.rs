@@ -53,14 +53,26 @@ impl Meant {
         }
     }
 
-    /// The fields of `value` that will be dropped, where that is to be told.
-    fn warnings(&self, kind: Kind, value: &Value) -> Vec<String> {
-        if self.validation != FieldValidation::Warn || self.subresource == Subresource::Scale {
-            return Vec::new();
+    /// The fields of `value` that will be dropped, and those that it has twice, where that is to be told.
+    fn warnings(&self, kind: Kind, value: Option<&Value>, doubled: Vec<String>) -> Result<Vec<String>, Refusal> {
+        let doubled = doubled.iter().map(|path| format!("duplicate field \"{path}\""));
+        let mut told: Vec<String> = doubled.take(WARNINGS).collect();
+        match self.validation {
+            FieldValidation::Strict if !told.is_empty() => {
+                let message = format!("strict decoding error: {}", told.join(", "));
+                return Err(ApiError::bad_request(message).into());
+            }
+            FieldValidation::Strict | FieldValidation::Ignore => return Ok(Vec::new()),
+            FieldValidation::Warn => {}
         }
-        let unknown = registry::unknown_fields(kind, value);
-        let told = unknown.iter().take(WARNINGS);
-        told.map(|path| format!("unknown field \"{path}\"")).collect()
+        if let Some(value) = value
+            && self.subresource != Subresource::Scale
+        {
+            let unknown = registry::unknown_fields(kind, value);
+            told.extend(unknown.iter().map(|path| format!("unknown field \"{path}\"")));
+        }
+        told.truncate(WARNINGS);
+        Ok(told)
     }
 }
 
@@ -74,31 +86,32 @@ fn actor(params: &Params, headers: &HeaderMap) -> String {
 
 pub(super) async fn create(call: Call, body: Body) -> Result<Response, Refusal> {
     let meant = Meant::of(&call)?;
-    let value = body::read_json(&call.headers, body, ONE_OBJECT).await?;
+    let (value, doubled) = body::read_json(&call.headers, body, ONE_OBJECT).await?;
     let (kind, registry, options) = (call.target.kind, &call.server.registry, meant.options());
-    let warnings = meant.warnings(kind, &value);
+    let warnings = meant.warnings(kind, Some(&value), doubled)?;
     let created = registry.create(kind, call.target.namespace(), value, &options).await?;
     call.written(StatusCode::CREATED, &created, &warnings)
 }
 
 pub(super) async fn update(call: Call, body: Body) -> Result<Response, Refusal> {
     let meant = Meant::of(&call)?;
-    let value = body::read_json(&call.headers, body, ONE_OBJECT).await?;
+    let (value, doubled) = body::read_json(&call.headers, body, ONE_OBJECT).await?;
     let (kind, registry, options) = (call.target.kind, &call.server.registry, meant.options());
-    let warnings = meant.warnings(kind, &value);
+    let warnings = meant.warnings(kind, Some(&value), doubled)?;
     let updated = registry.update(kind, call.target.namespace(), call.name(), value, &options);
     call.written(StatusCode::OK, &updated.await?, &warnings)
 }
 
 pub(super) async fn patch(call: Call, body: Body) -> Result<Response, Refusal> {
     let meant = Meant::of(&call)?;
-    let patch = body::read_patch(&call.headers, body).await?;
+    let (patch, doubled) = body::read_patch(&call.headers, body).await?;
     let (kind, registry, options) = (call.target.kind, &call.server.registry, meant.options());
-    let warnings = match &patch {
-        Patch::Merge(value) => meant.warnings(kind, value),
+    let value = match &patch {
+        Patch::Merge(value) => Some(value),
         // Its fields are known only when it is applied.
-        Patch::Json(_) => Vec::new(),
+        Patch::Json(_) => None,
     };
+    let warnings = meant.warnings(kind, value, doubled)?;
     let patched = registry.patch(kind, call.target.namespace(), call.name(), &patch, &options);
     call.written(StatusCode::OK, &patched.await?, &warnings)
 }
@@ -172,7 +185,7 @@ struct BindingTarget {
 
 /// Gives a Task to a node. The uid and revision of the body are conditions; without them it is the Task as it is now.
 pub(super) async fn bind(call: Call, body: Body) -> Result<Response, Refusal> {
-    let given = body::read_json(&call.headers, body, ONE_OBJECT).await?;
+    let (given, _) = body::read_json(&call.headers, body, ONE_OBJECT).await?;
     let binding: Binding = serde_json::from_value(given)
         .map_err(|error| ApiError::bad_request(format!("this is not a binding: {error}")))?;
     let (kind, name) = (binding.target.kind.as_deref(), binding.target.name.as_str());
@@ -213,7 +226,7 @@ fn gone(object: &Object) -> Value {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct DeleteBody {
-    grace_period_seconds: Option<u64>,
+    grace_period_seconds: Option<i64>,
     propagation_policy: Option<String>,
     orphan_dependents: Option<bool>,
     preconditions: Option<Preconditions>,
@@ -225,6 +238,11 @@ struct DeleteBody {
 struct Preconditions {
     uid: Option<String>,
     resource_version: Option<String>,
+}
+
+/// Kubernetes takes a grace that is less than nothing for the shortest that is not a kill.
+fn grace_seconds(grace: i64) -> u64 {
+    u64::try_from(grace).unwrap_or(1)
 }
 
 async fn delete_options(call: &Call, body: Body) -> Result<DeleteOptions, Refusal> {
@@ -249,7 +267,7 @@ async fn delete_options(call: &Call, body: Body) -> Result<DeleteOptions, Refusa
         dry_run |= params::dry_run(Some(given))?;
     }
     Ok(DeleteOptions {
-        grace_seconds: body.grace_period_seconds.or(params.grace_seconds()?),
+        grace_seconds: body.grace_period_seconds.map(grace_seconds).or(params.grace_seconds()?),
         propagation: propagation(policy, orphan)?,
         uid: preconditions.uid,
         resource_version: revision.transpose()?,

@@ -352,6 +352,7 @@ impl Actor {
 
     /// Notes what is to be told of a Task, unless it was told already.
     pub(super) fn tell(&mut self, uid: &str, task: &Task, status: TaskStatus, gone: bool) {
+        let status = status.in_whole_seconds();
         let Some(slot) = self.slots.get_mut(uid) else { return };
         if !slot.assigned || (!gone && slot.reported.as_ref() == Some(&status)) {
             return;

@@ -62,6 +62,10 @@ impl Actor {
                 slot.assigned = true;
                 slot.task = task;
                 if echo {
+                    // While a report is on its way the echo of an older one says nothing.
+                    if !self.sending && !self.unsent.contains_key(&uid) {
+                        self.set_right(&uid);
+                    }
                     return;
                 }
                 let wanted = wanted_hash(&slot.task);
@@ -82,6 +86,16 @@ impl Actor {
             }
         }
         self.dirty.insert(uid);
+    }
+
+    /// A status that is not as it was last told, someone else has written over: it is told again.
+    pub(super) fn set_right(&mut self, uid: &str) {
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        let told = slot.reported.as_ref();
+        if slot.assigned && told.is_some_and(|told| *told != slot.task.status) {
+            slot.reported = None;
+            self.dirty.insert(uid.to_owned());
+        }
     }
 
     /// The Task is no longer the node's: what is left of it is stopped at once, for it may run elsewhere.

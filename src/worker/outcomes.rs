@@ -4,7 +4,7 @@ use std::time::Duration;
 use cube_api::event::EventType;
 use cube_api::task::{PullPolicy, Termination};
 use cube_plan::worker::{
-    End, IMAGE_NEVER_PULLED, IMAGE_NOT_FOUND, IMAGE_PULL_BACK_OFF, Image, Obstacle, Step, backoff, judge,
+    End, IMAGE_NEVER_PULLED, IMAGE_NOT_FOUND, IMAGE_PULL_BACK_OFF, Image, Obstacle, Step, backoff, gone, judge,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -452,7 +452,8 @@ impl Actor {
         if std::mem::replace(&mut slot.told_gone, true) {
             return;
         }
-        let status = task.status.clone();
+        // Someone else's finalizer may keep the Task for long: it must not say that it runs.
+        let status = gone(&task, self.world.now());
         self.tell(uid, &task, status, true);
     }
 }

@@ -103,5 +103,9 @@ impl Actor {
         if all {
             self.drop_unused_networks();
         }
+        let assigned: Vec<String> = self.slots.keys().cloned().collect();
+        for uid in assigned {
+            self.set_right(&uid);
+        }
     }
 }

@@ -10,6 +10,40 @@ fn one() -> (Cube, String) {
     (cube, container)
 }
 
+#[test]
+fn a_status_that_someone_else_wrote_is_set_right() {
+    let (cube, container) = one();
+    let path = "/apis/cube/v1/namespaces/default/tasks/t/status";
+    for wrong in [r#"{"status":{"phase":"Failed","exitCode":3}}"#, r#"{"status":null}"#] {
+        assert_eq!(cube.patch(path, wrong), 200);
+        let status = cube.await_status("t", "what is", |status| status["phase"] == "Running");
+        assert_eq!(status["containerID"], container.as_str());
+        assert!(status["exitCode"].is_null());
+    }
+}
+
+#[test]
+fn a_task_that_is_held_does_not_say_that_it_runs() {
+    let cube = Cube::up();
+    let held = sleeper("t").replace("name: t", "name: t, finalizers: [example.com/hold]");
+    cube.write("t.yaml", &held);
+    cube.await_running("t");
+    cube.remove("t.yaml");
+    cube.await_status("t", "that it has stopped", |status| status["reason"] == "Stopped");
+    let ready = &cube.status("t")["conditions"];
+    assert!(
+        ready
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|condition| condition["type"] == "Ready" && condition["status"] == "False")
+    );
+    cube.await_true("no container is left", || cube.containers(&[]).is_empty());
+    let release = r#"{"metadata":{"finalizers":null}}"#;
+    assert_eq!(cube.patch("/apis/cube/v1/namespaces/default/tasks/t", release), 200);
+    cube.await_true("it is gone", || cube.list("tasks").is_empty());
+}
+
 fn await_another(cube: &Cube, old: &str) -> String {
     cube.await_status("t", "that another container runs", |status| {
         status["phase"] == "Running" && status["containerID"] != old

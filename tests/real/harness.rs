@@ -1,7 +1,8 @@
 //! A cube of a test's own: data directory, socket, manifests, and the real engine.
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -209,6 +210,25 @@ impl Cube {
         let output = self.cube(arguments);
         assert!(output.status.success(), "cube {arguments:?}: {}", shown(&output));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Sends a merge patch past all verbs, and gives the answer's code.
+    pub fn patch(&self, path: &str, merge: &str) -> u16 {
+        let mut stream = UnixStream::connect(self.path("cube.sock")).unwrap();
+        let head = "Host: localhost\r\nConnection: close\r\nContent-Type: application/merge-patch+json";
+        let length = merge.len();
+        write!(
+            stream,
+            "PATCH {path} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{merge}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .unwrap_or_default()
     }
 
     /// An object as JSON; null when there is none.

@@ -417,6 +417,26 @@ pub struct TaskStatus {
     pub observed_generation: u64,
 }
 
+impl TaskStatus {
+    /// The status as it is when it has been stored and read again: its times have whole seconds.
+    #[must_use]
+    pub fn in_whole_seconds(mut self) -> Self {
+        let mut times = vec![&mut self.started_at, &mut self.finished_at];
+        if let Some(last) = &mut self.last_termination {
+            times.extend([&mut last.started_at, &mut last.finished_at]);
+        }
+        times.extend(
+            self.conditions
+                .iter_mut()
+                .map(|condition| &mut condition.last_transition_time),
+        );
+        for time in times {
+            *time = time.and_then(|at| Timestamp::from_second(at.as_second()).ok());
+        }
+        self
+    }
+}
+
 /// Where a Task is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {

@@ -59,6 +59,7 @@ pub fn metadata(meta: &ObjectMeta) -> Vec<FieldError> {
     let path = FieldPath::root().field("metadata");
     let mut errors = Vec::new();
     labels(&meta.labels, &path.field("labels"), &mut errors);
+    owners(meta, &path.field("ownerReferences"), &mut errors);
     let size: usize = meta
         .annotations
         .iter()
@@ -72,6 +73,24 @@ pub fn metadata(meta: &ObjectMeta) -> Vec<FieldError> {
         ));
     }
     errors
+}
+
+fn owners(meta: &ObjectMeta, path: &FieldPath, errors: &mut Vec<FieldError>) {
+    for (index, owner) in meta.owner_references.iter().enumerate() {
+        // An owner that cannot be told from a namesake would be taken for gone.
+        if owner.uid.is_empty() {
+            let message = "must not be empty: it says which object of that name is meant";
+            errors.push(FieldError::new(
+                path.index(index).field("uid"),
+                Reason::Required,
+                message,
+            ));
+        }
+    }
+    if meta.owner_references.iter().filter(|owner| owner.controller).count() > 1 {
+        let message = "only one owner can have `controller: true`";
+        errors.push(FieldError::new(path.clone(), Reason::Invalid, message));
+    }
 }
 
 fn labels(labels: &BTreeMap<String, String>, path: &FieldPath, errors: &mut Vec<FieldError>) {
@@ -308,6 +327,29 @@ fn volumes(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn owners_are_told_apart_and_one_controls() {
+        let owner = |uid: &str, controller| crate::meta::OwnerReference {
+            uid: uid.to_owned(),
+            controller,
+            ..crate::meta::OwnerReference::default()
+        };
+        let wrong = |owners: Vec<crate::meta::OwnerReference>| {
+            let meta = ObjectMeta {
+                owner_references: owners,
+                ..ObjectMeta::default()
+            };
+            let paths = metadata(&meta).into_iter().map(|error| error.path.to_string());
+            paths.collect::<Vec<_>>()
+        };
+        assert!(wrong(vec![owner("a", true), owner("b", false)]).is_empty());
+        assert_eq!(
+            wrong(vec![owner("a", true), owner("b", true)]),
+            ["metadata.ownerReferences"]
+        );
+        assert_eq!(wrong(vec![owner("", false)]), ["metadata.ownerReferences[0].uid"]);
+    }
 
     #[test]
     fn signals_are_known_by_name_and_number() {

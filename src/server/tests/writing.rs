@@ -55,7 +55,10 @@ async fn a_dry_run_writes_nothing() {
     let before = app.registry.store().revision();
     let web = format!("{TASKS}/web?dryRun=All");
     let task = json!({ "metadata": { "name": "new" }, "spec": { "image": "nginx" } });
-    assert_eq!(app.post(&format!("{TASKS}?dryRun=All"), &task).await.code, 201);
+    let tried = app.post(&format!("{TASKS}?dryRun=All"), &task).await;
+    assert_eq!(tried.code, 201);
+    assert!(tried.json()["metadata"]["resourceVersion"].is_null());
+    assert_eq!(app.post(&format!("{TASKS}?dryRun="), &task).await.code, 400);
     let merged = app.merge(&web, &json!({ "spec": { "image": "x" } })).await.json();
     assert_eq!(merged["spec"]["image"], "x");
     assert_eq!(app.delete(&web, "").await.code, 200);
@@ -93,6 +96,36 @@ async fn unknown_fields_are_refused_told_or_dropped() {
             .code,
         400
     );
+}
+
+#[tokio::test]
+async fn doubled_fields_are_refused_told_or_passed_over() {
+    let app = App::new().await;
+    let task = |name: &str| format!(r#"{{"metadata":{{"name":"{name}"}},"spec":{{"image":"x","image":"y"}}}}"#);
+    let app = &app;
+    let send = async |method, uri: String, kind: &str, body: String| {
+        app.send(method, &uri, &[("content-type", kind)], body).await
+    };
+    let json = "application/json";
+    let strict = send(Method::POST, TASKS.to_owned(), json, task("a")).await;
+    assert_eq!(strict.code, 400);
+    let message = strict.json()["message"].as_str().unwrap().to_owned();
+    assert_eq!(message, "strict decoding error: duplicate field \"spec.image\"");
+    let warned = send(Method::POST, format!("{TASKS}?fieldValidation=Warn"), json, task("a")).await;
+    assert_eq!(warned.code, 201);
+    assert_eq!(warned.header("warning"), r#"299 - "duplicate field \"spec.image\"""#);
+    let ignored = send(Method::POST, format!("{TASKS}?fieldValidation=Ignore"), json, task("b")).await;
+    assert_eq!((ignored.code, ignored.header("warning")), (201, ""));
+    assert_eq!(ignored.json()["spec"]["image"], "y");
+    let merge = r#"{"spec":{"image":"p","image":"q"}}"#.to_owned();
+    let merged = send(
+        Method::PATCH,
+        format!("{TASKS}/a"),
+        "application/merge-patch+json",
+        merge,
+    )
+    .await;
+    assert_eq!(merged.code, 400);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use cube_api::task::{Phase, PullPolicy, Task, Termination};
 use jiff::{SignedDuration, Timestamp};
 
 pub use ends::{End, backoff, judge};
-pub use status::status;
+pub use status::{gone, status};
 
 /// Reason of a Task whose container was taken down on purpose (`cube down`).
 pub const DOWN: &str = "Down";

@@ -1,7 +1,7 @@
 //! What a worker reports of a Task.
 use cube_api::condition::{self, Condition, READY, Truth};
-use cube_api::task::{Phase, TaskStatus};
-use jiff::SignedDuration;
+use cube_api::task::{Phase, Task, TaskStatus};
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Look, Step, WaitingOn, ends};
 
@@ -72,6 +72,30 @@ pub fn status(look: &Look, step: &Step) -> TaskStatus {
         conditions,
         observed_generation: look.task.metadata.generation,
     }
+}
+
+/// The status of a Task that is being deleted, once nothing of it is left on its node.
+pub fn gone(task: &Task, now: Timestamp) -> TaskStatus {
+    let mut status = task.status.clone();
+    if !status.phase.is_over() {
+        status.phase = Phase::Scheduled;
+        "Stopped".clone_into(&mut status.reason);
+        status.message = "its container is gone; the Task goes with its last finalizer".to_owned();
+    }
+    status.container_id = None;
+    status.addresses.clear();
+    status.ports.clear();
+    let condition = Condition {
+        kind: READY.to_owned(),
+        status: Truth::False,
+        reason: status.reason.clone(),
+        message: status.message.clone(),
+        last_transition_time: None,
+        observed_generation: task.metadata.generation,
+    };
+    condition::set(&mut status.conditions, condition, now);
+    status.observed_generation = task.metadata.generation;
+    status
 }
 
 /// Why nothing runs, in one word and for people.

@@ -377,3 +377,17 @@ fn a_copy_of_a_container_is_a_strangers() {
     };
     assert_eq!(originals(&task, vec![copy, renamed.clone()]), [renamed]);
 }
+
+#[test]
+fn a_task_of_which_nothing_is_left_does_not_say_that_it_runs() {
+    let mut task = task();
+    task.status.phase = Phase::Running;
+    task.status.container_id = Some("id1".to_owned());
+    task.status.addresses = vec!["10.0.0.2".to_owned()];
+    let status = gone(&task, at(0));
+    assert_eq!((status.phase, status.reason.as_str()), (Phase::Scheduled, "Stopped"));
+    assert_eq!((status.container_id, status.addresses), (None, vec![]));
+    assert_eq!(status.conditions[0].status, cube_api::condition::Truth::False);
+    task.status.phase = Phase::Completed;
+    assert_eq!(gone(&task, at(0)).phase, Phase::Completed);
+}
