@@ -97,6 +97,7 @@ on! { docker_alone, on_docker:
     }
     networks {
         a_port_in_use_by_a_stranger
+        two_networks_of_a_name_become_one
     }
     mounts {
         mounts_hold_what_they_should

@@ -221,10 +221,7 @@ impl Args {
             return;
         };
         if let Ok(source) = client.typed::<Source>("", manager).await {
-            let directory = source.spec.directory.unwrap_or_else(|| manager.to_owned());
-            context.output.warn(&format!(
-                "{shown} is said in {directory}: it will be brought back; remove it from its file there instead"
-            ));
+            context.output.warn(&source.brings_back(&shown));
         }
     }
 }

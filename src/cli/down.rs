@@ -16,7 +16,8 @@ use crate::daemon::{DataDir, Down, TakenDown, down};
 /// Objects and data (volumes) stay: the next `cube up` brings everything back. Asks first.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Where objects are kept; default: /var/lib/cube for root, else $XDG_STATE_HOME/cube
+    /// Where objects are kept; default: where the cube that answers keeps them, else /var/lib/cube for root,
+    /// $XDG_STATE_HOME/cube for others
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -29,7 +30,10 @@ pub struct Args {
 impl Args {
     /// Asks, and takes down.
     pub async fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let data_dir = self.data_dir.unwrap_or_else(places::data_dir);
+        let data_dir = match self.data_dir {
+            Some(given) => given,
+            None => served(context).await.unwrap_or_else(places::data_dir),
+        };
         let process = DataDir::holder(&data_dir);
         if !self.yes {
             let ends = process.map_or(String::new(), |pid| format!("ends cube (pid {pid}) and "));
@@ -51,6 +55,12 @@ impl Args {
         context.output.line(&shown(taken))?;
         Ok(Exit::Done)
     }
+}
+
+/// The data directory of the cube that answers, if one does: who names a server means that one, and no other.
+async fn served(context: &Context) -> Option<PathBuf> {
+    let info = context.client().info().await.ok()?;
+    info["dataDir"].as_str().map(PathBuf::from)
 }
 
 fn confirmed(context: &Context, question: &str) -> Result<bool, CliError> {

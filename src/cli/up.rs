@@ -12,7 +12,7 @@ use super::{
     places,
 };
 use crate::client::Endpoint;
-use crate::daemon::{self, EngineChoice, Format};
+use crate::daemon::{self, DaemonError, DataDirError, EngineChoice, Format};
 use crate::worker::subnets::Range;
 
 /// Run Cube on this machine, and make containers match the manifests of a directory
@@ -138,6 +138,10 @@ pub(super) fn failed(error: &(dyn std::error::Error + 'static)) -> CliError {
     while let Some(next) = cause {
         text = format!("{text}: {next}");
         cause = next.source();
+    }
+    if let Some(DaemonError::DataDir(DataDirError::InUse { .. })) = error.downcast_ref() {
+        let hint = "end that one first, or use another --data-dir";
+        return CliError::ended(Exit::Error, text).with_hint(hint);
     }
     // Some errors carry their hint on a line of their own.
     match text.split_once("\nhint: ") {

@@ -21,6 +21,10 @@ use crate::{
     source::ObjectId,
 };
 
+/// What has just started must run so long before it is believed: what does not find its configuration or its port has
+/// mostly ended by then. Longer would hold up every script.
+const STEADY: Duration = Duration::from_secs(1);
+
 /// An object to wait for.
 #[derive(Clone, Debug)]
 pub struct Awaited {
@@ -81,6 +85,23 @@ impl Seen {
         Ok(id)
     }
 
+    /// The Tasks that an object consists of.
+    fn parts(&self, awaited: &Awaited) -> Vec<&Task> {
+        let id = &awaited.id;
+        match id.kind {
+            Kind::Task => self.tasks.get(id).into_iter().collect(),
+            Kind::Deployment => self.deployments.get(id).map_or_else(Vec::new, |deployment| {
+                let selector = cube_api::selector::Selector::parse(&deployment.selector()).unwrap_or_default();
+                let tasks = self.tasks.iter();
+                tasks
+                    .filter(|(other, task)| other.namespace == id.namespace && selector.matches(&task.metadata.labels))
+                    .map(|(_, task)| task)
+                    .collect()
+            }),
+            _ => Vec::new(),
+        }
+    }
+
     fn judge(&self, awaited: &Awaited) -> Verdict {
         let gone = || Verdict::Failed {
             message: "was deleted".to_owned(),
@@ -92,17 +113,60 @@ impl Seen {
                 .tasks
                 .get(id)
                 .map_or_else(gone, |task| judge_task(task, awaited.before)),
-            Kind::Deployment => self.deployments.get(id).map_or_else(gone, |deployment| {
-                let selector = cube_api::selector::Selector::parse(&deployment.selector()).unwrap_or_default();
-                let tasks = self
-                    .tasks
-                    .iter()
-                    .filter(|(other, task)| other.namespace == id.namespace && selector.matches(&task.metadata.labels));
-                judge_deployment(deployment, &tasks.map(|(_, task)| task).collect::<Vec<_>>())
-            }),
+            Kind::Deployment => self
+                .deployments
+                .get(id)
+                .map_or_else(gone, |deployment| judge_deployment(deployment, &self.parts(awaited))),
             _ => Verdict::Done("there".to_owned()),
         }
     }
+}
+
+/// Since when objects run without an end.
+struct Steady {
+    /// When each may be believed; none while it does not run.
+    from: Vec<Option<Instant>>,
+    /// How often what each consists of has ended, as last seen.
+    ends: Vec<u64>,
+}
+
+impl Steady {
+    /// What runs at the first look has run before, unless something of it has failed lately.
+    fn begin(seen: &Seen, awaited: &[Awaited], verdicts: &[Verdict], now: Instant) -> Self {
+        let from = awaited.iter().zip(verdicts).map(|(one, verdict)| {
+            let failed = seen.parts(one).iter().any(|task| task.status.failures > 0);
+            let wait = if failed { STEADY } else { Duration::ZERO };
+            matches!(verdict, Verdict::Done(_)).then_some(now + wait)
+        });
+        Self {
+            from: from.collect(),
+            ends: awaited.iter().map(|one| ends(seen, one)).collect(),
+        }
+    }
+
+    /// Takes what is seen now of the object at `at`.
+    fn look(&mut self, at: usize, seen: &Seen, one: &Awaited, verdict: &Verdict, now: Instant) {
+        let ends = ends(seen, one);
+        let ended = std::mem::replace(&mut self.ends[at], ends) != ends;
+        let over = one.id.kind == Kind::Task && seen.parts(one).iter().all(|task| task.status.phase.is_over());
+        let from = &mut self.from[at];
+        match verdict {
+            Verdict::Done(_) if over => *from = Some(now),
+            Verdict::Done(_) if ended => *from = Some(now + STEADY),
+            Verdict::Done(_) => *from = from.or(Some(now + STEADY)),
+            _ => *from = None,
+        }
+    }
+
+    /// When the last of them may be believed; none while one does not run.
+    fn all_from(&self) -> Option<Instant> {
+        let all: Option<Vec<Instant>> = self.from.iter().copied().collect();
+        all.and_then(|all| all.into_iter().max())
+    }
+}
+
+fn ends(seen: &Seen, one: &Awaited) -> u64 {
+    seen.parts(one).iter().map(|task| task.status.restarts).sum()
 }
 
 /// Waits until all run, and tells how it goes.
@@ -138,6 +202,7 @@ pub async fn until_all_run(
     let mut progress = context.output.progress();
     let mut verdicts: Vec<Verdict> = awaited.iter().map(|one| seen.judge(one)).collect();
     let mut judged: Vec<usize> = (0..awaited.len()).collect();
+    let mut steady = Steady::begin(&seen, awaited, &verdicts, Instant::now());
     loop {
         for at in judged {
             let (one, verdict) = (&awaited[at], &verdicts[at]);
@@ -153,15 +218,22 @@ pub async fn until_all_run(
             }
         }
         progress.show();
-        if let Some(end) = end(context, awaited, &verdicts) {
+        if let Some(error) = failed(context, awaited, &verdicts) {
             progress.leave();
-            return end;
+            return Err(error);
         }
-        let wake = progress.due().map_or(deadline, |due| due.min(deadline));
+        let believed = steady.all_from();
+        if believed.is_some_and(|from| from <= Instant::now()) {
+            progress.leave();
+            return Ok(Exit::Done);
+        }
+        // What runs when the time is over is given the moment that it still needs.
+        let last = believed.unwrap_or(deadline);
+        let wake = progress.due().map_or(last, |due| due.min(last));
         let next = follows.iter_mut().map(|follow| Box::pin(follow.next()));
         let changed = tokio::time::timeout_at(wake, futures_util::future::select_all(next)).await;
         let Ok((change, at, _)) = changed else {
-            if Instant::now() < deadline {
+            if believed.is_some() || Instant::now() < deadline {
                 judged = Vec::new();
                 continue;
             }
@@ -177,6 +249,7 @@ pub async fn until_all_run(
         judged = (0..awaited.len()).filter(about).collect();
         for at in &judged {
             verdicts[*at] = seen.judge(&awaited[*at]);
+            steady.look(*at, &seen, &awaited[*at], &verdicts[*at], Instant::now());
         }
     }
 }
@@ -186,31 +259,26 @@ fn concerns(changed: &ObjectId, of: &ObjectId) -> bool {
     changed == of || (of.kind == Kind::Deployment && changed.namespace == of.namespace)
 }
 
-/// The end, if this is one.
-fn end(context: &Context, awaited: &[Awaited], verdicts: &[Verdict]) -> Option<Result<Exit, CliError>> {
+/// What has failed or cannot be placed, if anything has.
+fn failed(context: &Context, awaited: &[Awaited], verdicts: &[Verdict]) -> Option<CliError> {
     let both = || awaited.iter().zip(verdicts);
     for (one, verdict) in both() {
         if let Verdict::Failed { message, evidence } = verdict {
             let message = format!("{} {message}", context.shown(&one.id));
             let error = CliError::ended(Exit::Failed, message).with_evidence(evidence.clone());
-            return Some(Err(
-                error.with_hint(format!("`cube describe {}` shows more", context.shown(&one.id)))
-            ));
+            return Some(error.with_hint(format!("`cube describe {}` shows more", context.shown(&one.id))));
         }
     }
     for (one, verdict) in both() {
         if let Verdict::Unplaced(why) = verdict {
             let shown = context.shown(&one.id);
             let error = CliError::ended(Exit::Unplaced, format!("{shown} cannot be placed: {why}"));
-            return Some(Err(error.with_hint(format!(
+            return Some(error.with_hint(format!(
                 "it starts by itself when there is room; `cube describe {shown}` shows more"
-            ))));
+            )));
         }
     }
-    verdicts
-        .iter()
-        .all(|verdict| matches!(verdict, Verdict::Done(_)))
-        .then_some(Ok(Exit::Done))
+    None
 }
 
 fn timed_out(context: &Context, awaited: &[Awaited], verdicts: &[Verdict], limit: Duration) -> CliError {

@@ -211,8 +211,9 @@ impl DockerEngine {
             _ => return Err(error),
         };
         let what = format!("container {id}");
-        if status == 404 {
-            return Err(fault::missing(error, &what));
+        let error = fault::missing(error, &what);
+        if matches!(error, EngineError::NotFound { .. }) {
+            return Err(error);
         }
         if let Some(port) = fault::port_in_use(&message) {
             return Err(EngineError::PortInUse { port, message });

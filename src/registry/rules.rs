@@ -154,6 +154,11 @@ pub(super) fn update(
                     object(&mut merged).remove("status");
                 }
             }
+            if kind == Kind::Namespace {
+                // Its deletion alone closes it.
+                let status = object(object(&mut merged).entry("status").or_insert(Value::Null));
+                set_or_remove(status, "phase", current["status"].get("phase"));
+            }
             shape(kind, name, merged, unknown)?.0
         }
     };

@@ -6,7 +6,7 @@ use axum::{
     extract::{Path, Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::{
     Server, accept,
@@ -214,12 +214,7 @@ impl Call {
     /// The answer that shows what was written, with warnings that kubectl and others print.
     pub fn written(&self, code: StatusCode, object: &Object, warnings: &[String]) -> Result<Response, Refusal> {
         let mut response = self.shown(code, object)?;
-        for warning in warnings {
-            let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
-            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
-                response.headers_mut().append(header::WARNING, value);
-            }
-        }
+        answer::warn(&mut response, warnings);
         Ok(response)
     }
 }

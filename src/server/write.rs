@@ -1,6 +1,6 @@
 //! The dialect's verbs that write: from a body and a query to the registry's one write, and back.
 use axum::{body::Body, response::Response};
-use cube_api::{GROUP, kinds::Kind};
+use cube_api::{GROUP, kinds::Kind, source::Source};
 use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
@@ -14,7 +14,8 @@ use super::{
     target::Part,
 };
 use crate::registry::{
-    self, ApiError, DeleteOptions, Deleted, List, Object, Patch, Propagation, StatusReason, Subresource, WriteOptions,
+    self, ApiError, DeleteOptions, Deleted, List, Object, PERSON, Patch, Propagation, Registry, StatusReason,
+    Subresource, WriteOptions,
 };
 
 /// At most so many warnings: they are headers, and clients bound those.
@@ -120,10 +121,22 @@ pub(super) async fn delete(call: Call, body: Body) -> Result<Response, Refusal> 
     let options = delete_options(&call, body).await?;
     let (kind, registry) = (call.target.kind, &call.server.registry);
     let deleted = registry.delete(kind, call.target.namespace(), call.name(), &options);
-    match deleted.await? {
-        Deleted::Started(object) => call.shown(StatusCode::OK, &object),
-        Deleted::Now(object) => Ok(answer::value(StatusCode::OK, &gone(&object))),
-    }
+    let deleted = deleted.await?;
+    let warning = brought_back(registry, deleted.object());
+    let mut response = match deleted {
+        Deleted::Started(object) => call.shown(StatusCode::OK, &object)?,
+        Deleted::Now(object) => answer::value(StatusCode::OK, &gone(&object)),
+    };
+    answer::warn(&mut response, warning.as_slice());
+    Ok(response)
+}
+
+/// What who deletes an object is to know: its source will make it again.
+fn brought_back(registry: &Registry, object: &Object) -> Option<String> {
+    let manager = object.meta().manager().filter(|manager| *manager != PERSON)?;
+    let source = registry.get(Kind::Source, "", manager).ok()?;
+    let shown = format!("{}/{}", object.kind().info().singular, object.name());
+    Some(source.typed::<Source>().brings_back(&shown))
 }
 
 pub(super) async fn delete_collection(call: Call, body: Body) -> Result<Response, Refusal> {

@@ -13,14 +13,14 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::disk::Writes;
+use super::disk::{Disk, Writes};
 use super::{Key, Record, RestoreError, Revision, Store, file};
 
 const MAGIC: &[u8; 8] = b"CUBEBAK\n";
 const FORMAT: u32 = 1;
 
-/// A restored store goes on so far above its backup, because revisions after the backup were seen by workers and clients:
-/// none of them may ever mean something else.
+/// A restored store goes on so far above its backup and the store that it replaces, because revisions after the backup
+/// were seen by workers and clients: none of them may ever mean something else.
 const JUMP: Revision = 1_000_000_000;
 
 /// So many bytes go into one commit while restoring. More takes more memory, less more time.
@@ -79,19 +79,17 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
-        // redb locks the file that it has open; held until the new one is in its place.
-        if let Some(old) = &old {
-            old.try_lock().map_err(|_| RestoreError::InUse)?;
-        }
+        let held = old.map(|old| Replaced::hold(path, old)).transpose()?;
         let mut input = Summed::new(BufReader::new(input));
         let (cluster, backup) = read_header(&mut input)?;
-        let revision = backup + JUMP;
+        let replaced = held.as_ref().map_or(0, Replaced::revision);
+        let revision = backup.max(replaced) + JUMP;
         let mut draft = file::Draft::new(path, &cluster)?;
         let records = read_records(&mut input, backup, |writes| {
             let written = draft.disk.write(&writes, revision);
             written.map_err(|failed| io::Error::other(format!("{}: {}", failed.step, failed.error)))
         })?;
-        if old.is_some() {
+        if held.is_some() {
             fs::rename(path, file::beside(path, ".replaced"))?;
         }
         draft.place()?;
@@ -101,6 +99,40 @@ impl Store {
             revision,
             records,
         })
+    }
+}
+
+/// The store that a backup takes the place of, held so that no process opens it meanwhile.
+enum Replaced {
+    /// It can be read, up to this revision.
+    Whole(
+        #[expect(dead_code, reason = "its lock is what counts")] Box<Disk>,
+        Revision,
+    ),
+    /// It cannot.
+    Broken(#[expect(dead_code, reason = "its lock is what counts")] File),
+}
+
+impl Replaced {
+    fn hold(path: &Path, file: File) -> Result<Self, RestoreError> {
+        file.try_lock().map_err(|_| RestoreError::InUse)?;
+        // redb wants the lock for itself.
+        file.unlock()?;
+        match Disk::open(&file::existing(path), None) {
+            Ok((disk, loaded)) => Ok(Self::Whole(Box::new(disk), loaded.state.revision())),
+            Err(_) => {
+                file.try_lock().map_err(|_| RestoreError::InUse)?;
+                Ok(Self::Broken(file))
+            }
+        }
+    }
+
+    /// The last revision that it is known to have given.
+    fn revision(&self) -> Revision {
+        match self {
+            Self::Whole(_, revision) => *revision,
+            Self::Broken(_) => 0,
+        }
     }
 }
 

@@ -123,11 +123,19 @@ impl Actor {
 async fn make(engine: &dyn Engine, ground: &Arc<Ground>, range: Range, namespace: &str) -> Result<(), EngineError> {
     let name = ground.network_name(namespace);
     let mut taken: Vec<String> = Vec::new();
+    let mut there = false;
     for network in engine.networks(&ground.cluster).await? {
-        if network.name == name {
-            return Ok(());
-        }
+        there |= network.name == name;
         taken.extend(network.subnet);
+    }
+    if there {
+        // Also where there are two of the name, which the engine must see to.
+        let spec = NetworkSpec {
+            name,
+            labels: ground.labels(namespace),
+            subnet: None,
+        };
+        return engine.ensure_network(&spec).await.map(drop);
     }
     taken.extend(crate::world::host::routes());
     for _ in 0..TRIES {

@@ -185,7 +185,8 @@ impl Actor {
                 self.start_failed(uid, &id, code, message)
             }
             (Step::Start(_), EngineError::NotFound { what }) if what.starts_with("network") => {
-                // Someone removed it (`docker network prune`): it is made anew, and the container started in it.
+                // Someone removed it (`docker network prune`), or a process that was killed has made a second one: it is
+                // seen to, and the container started in it.
                 if let Some(slot) = self.slots.get(uid) {
                     let namespace = slot.task.metadata.namespace().to_owned();
                     self.networks.remove(&namespace);
@@ -193,7 +194,7 @@ impl Actor {
                 self.obstruct(
                     uid,
                     "NetworkGone",
-                    format!("{what} not found: removed by someone else; made anew"),
+                    format!("{what}: removed or doubled by someone else; set right"),
                 );
             }
             (Step::Start(id), EngineError::NotFound { .. }) => {

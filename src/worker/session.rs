@@ -30,6 +30,9 @@ use crate::world::{World, host};
 
 /// How often the list is compared with the view even though nothing was heard.
 const RELIST: Duration = Duration::from_secs(60);
+/// How often the Node is told again though nothing of it has changed: somebody may have deleted or changed it, and what is
+/// as it was is not written. Longer leaves a cluster without its node for as long.
+const RETELL: Duration = Duration::from_secs(5);
 /// The first wait before an engine that does not answer is asked again; it doubles.
 const RECONNECT: Duration = Duration::from_millis(100);
 /// The last one: how late at most an engine that is back is noticed.
@@ -142,8 +145,6 @@ pub async fn run(
         if actor.relist_now || (actor.engine_up && Instant::now() >= session.next_list) {
             actor.relist_now = false;
             session.next_list = Instant::now() + RELIST;
-            // Somebody may have deleted the Node.
-            session.tell_again = Some(Instant::now());
             if session.connecting.is_none() && actor.engine_up {
                 session.list(&actor);
             }
@@ -290,10 +291,14 @@ impl Session {
         if self.node == Node::default() {
             return;
         }
-        if let Err(error) = actor.link.report_node(self.node.clone()).await {
-            tracing::warn!(%error, "cannot report the node; tried again");
-            self.tell_again = Some(Instant::now() + RECONNECT_MOST);
-        }
+        let wait = match actor.link.report_node(self.node.clone()).await {
+            Ok(()) => RETELL,
+            Err(error) => {
+                tracing::warn!(%error, "cannot report the node; tried again");
+                RECONNECT_MOST
+            }
+        };
+        self.tell_again = Some(Instant::now() + wait);
     }
 }
 

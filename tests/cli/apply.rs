@@ -136,6 +136,37 @@ fn waiting_ends_as_soon_as_the_end_is_plain() {
 }
 
 #[test]
+fn what_runs_for_a_moment_only_is_not_believed() {
+    let environment = Environment::with_server();
+    let child = begin(&environment, "web", "", "");
+    let server = environment.server();
+    let failed = |failures: u64| {
+        json!({
+            "phase": "Scheduled", "node": "here", "reason": "BackOff", "failures": failures, "restarts": failures,
+            "observedGeneration": 1, "lastTermination": { "exitCode": 1, "reason": "Error", "log": ["no config"] },
+        })
+    };
+    for failures in 1..=3 {
+        server.set_status(Kind::Task, "web", &running(1));
+        server.set_status(Kind::Task, "web", &failed(failures));
+    }
+    let run = environment.finish(child);
+    assert_eq!(run.code, 4, "{run}");
+    // Nor is what has failed lately and happens to run when it is looked at.
+    let mut lucky = running(1);
+    lucky["failures"] = 1.into();
+    server.set_status(Kind::Task, "web", &lucky);
+    let child = environment.command("apply -f a.yaml --wait").spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    server.set_status(
+        Kind::Task,
+        "web",
+        &json!({ "phase": "Failed", "exitCode": 1, "observedGeneration": 1 }),
+    );
+    assert_eq!(environment.finish(child).code, 4);
+}
+
+#[test]
 fn waiting_for_a_deployment_looks_at_its_tasks() {
     let environment = Environment::with_server();
     environment.write("web.yaml", deployment("web", 1));

@@ -243,3 +243,31 @@ pub async fn a_port_in_use_by_a_stranger(bench: Bench) {
     let answer = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
     assert!(answer.is_ok(), "the port leads into the container");
 }
+
+/// Engines before 25.0 make a second network of a name when two processes ask at once, one of them killed since.
+pub async fn two_networks_of_a_name_become_one(bench: Bench) {
+    let engine = &bench.engine;
+    let wanted = bench.network("net", None);
+    let first = engine.ensure_network(&wanted).await.expect("made");
+    let member = bench.member(bench.sleeper("member"), &wanted, &[]);
+    bench.run(&member).await;
+    let second = bollard::models::NetworkCreateRequest {
+        name: wanted.name.clone(),
+        labels: Some(wanted.labels.clone().into_iter().collect()),
+        ..Default::default()
+    };
+    if let Err(refused) = bench.raw().create_network(second).await {
+        // Newer engines never make a second one: then there is nothing to see to.
+        assert!(refused.to_string().contains("already exists"), "{refused}");
+        return;
+    }
+    let late = bench.member(bench.sleeper("late"), &wanted, &[]);
+    let late = engine.create(&late).await.expect("created");
+    let ambiguous = engine.start(&late).await;
+    assert!(
+        matches!(&ambiguous, Err(EngineError::NotFound { what }) if what.starts_with("network ")),
+        "{ambiguous:?}"
+    );
+    assert_eq!(engine.ensure_network(&wanted).await, Ok(first), "the one in use stays");
+    engine.start(&late).await.expect("it starts in it");
+}

@@ -1,7 +1,7 @@
 //! Killed processes, full disks, damaged files.
 use std::fs;
 
-use super::harness::{Cube, sleeper};
+use super::harness::{Cube, shown, sleeper, write};
 
 #[test]
 fn killed_at_any_moment_it_ends_where_it_would_have() {
@@ -173,4 +173,39 @@ fn two_writers_of_one_object_are_told_of_each_other() {
         all.len() == 1
             && cube.docker(&["inspect", "--format", "{{index .Config.Entrypoint 1}}", &all[0]]) == seconds.to_string()
     });
+}
+
+#[test]
+fn a_crash_loop_is_no_success() {
+    let cube = Cube::up();
+    let path = cube.path("loop.yaml");
+    write(
+        &path,
+        "apiVersion: cube/v1\nkind: Task\nmetadata: { name: loop }\nspec: { image: busybox, command: [sh, -c, 'echo no config; exit 7'] }\n",
+    );
+    for _ in ["created", "unchanged"] {
+        let output = cube.cube(&["apply", "-f", path.to_str().unwrap(), "--wait"]);
+        assert_eq!(output.status.code(), Some(4), "{}", shown(&output));
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("no config"),
+            "{}",
+            shown(&output)
+        );
+    }
+}
+
+#[test]
+fn down_without_a_directory_means_the_cube_that_answers() {
+    let mut cube = Cube::up();
+    cube.write("t.yaml", &sleeper("t"));
+    cube.await_running("t");
+    let down = cube.cube(&["down", "--yes"]);
+    assert!(down.status.success(), "{}", shown(&down));
+    assert!(
+        String::from_utf8_lossy(&down.stdout).contains("ended cube"),
+        "{}",
+        shown(&down)
+    );
+    cube.await_end();
+    assert!(cube.containers(&[]).is_empty());
 }

@@ -20,6 +20,14 @@ pub struct Source {
     pub status: SourceStatus,
 }
 
+impl Source {
+    /// What is told to those who delete an object (`task/web`) of it.
+    pub fn brings_back(&self, shown: &str) -> String {
+        let directory = self.spec.directory.as_ref().unwrap_or(&self.metadata.name);
+        format!("{shown} is said in {directory}: it will be brought back; remove it from its file there instead")
+    }
+}
+
 /// Where manifests come from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -68,9 +68,19 @@ pub(super) fn status(error: &EngineError) -> Option<u16> {
     }
 }
 
-/// Turns a 404 into [`EngineError::NotFound`]. `what` is used unless the engine misses something else.
+/// Whether two networks have the name that was given.
+fn is_ambiguous(message: &str) -> bool {
+    message.starts_with("network ") && message.contains(" is ambiguous")
+}
+
+/// Turns a 404 into [`EngineError::NotFound`]. `what` is used unless the engine misses something else. A network of which
+/// there are two is missed just as one that is not there: [`Engine::ensure_network`](crate::engine::Engine::ensure_network)
+/// sees to both.
 pub(super) fn missing(error: EngineError, what: &str) -> EngineError {
     match error {
+        EngineError::Refused { status: 400, message } if is_ambiguous(&message) => {
+            EngineError::NotFound { what: message }
+        }
         EngineError::Refused { status: 404, message } => EngineError::NotFound {
             what: match message.strip_suffix(" not found") {
                 Some(other) if other.starts_with("network ") => other.to_owned(),

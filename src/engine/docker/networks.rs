@@ -2,13 +2,12 @@
 use std::collections::HashMap;
 
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
-use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions};
+use bollard::query_parameters::ListNetworksOptions;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Serialize;
 
-use super::wire::segment;
 use super::{DockerEngine, fault, seen};
 use crate::engine::{CLUSTER_LABEL, EngineError, NetworkInfo, NetworkSpec, Result};
 
@@ -25,7 +24,7 @@ impl DockerEngine {
     pub(super) async fn ensure(&self, spec: &NetworkSpec) -> Result<NetworkInfo> {
         // Not even with CheckDuplicate do old engines see two that are made at the same moment.
         let _one_at_a_time = self.making_networks.lock().await;
-        if let Some(there) = self.network(&spec.name).await? {
+        if let Some(there) = self.the_one(&spec.name).await? {
             return ours(spec, there);
         }
         let made = self.make(spec).await;
@@ -33,8 +32,8 @@ impl DockerEngine {
             message: format!("network {} is neither there nor made", spec.name),
         };
         match made {
-            Ok(()) => self.network(&spec.name).await?.ok_or_else(there),
-            Err(EngineError::Refused { status: 409, message }) => match self.network(&spec.name).await? {
+            Ok(()) => self.the_one(&spec.name).await?.ok_or_else(there),
+            Err(EngineError::Refused { status: 409, message }) => match self.the_one(&spec.name).await? {
                 Some(there) => ours(spec, there),
                 None => Err(EngineError::Refused { status: 409, message }),
             },
@@ -72,43 +71,61 @@ impl DockerEngine {
         sent.await.map(drop)
     }
 
-    /// The network of exactly this name; the engine itself would also take an id's beginning.
-    async fn network(&self, name: &str) -> Result<Option<NetworkInfo>> {
-        let Ok(path) = segment(name) else { return Ok(None) };
-        let asked = self.docker.inspect_network(&path, None::<InspectNetworkOptions>).await;
-        match asked.map_err(fault::of) {
-            Ok(answer) => {
-                let network = seen::network(answer.id, answer.name, answer.labels, answer.ipam)?;
-                Ok(Some(network).filter(|network| network.name == name))
+    /// The network of this name. Engines before 25.0 may have two: a request of a process that was killed is carried out
+    /// all the same, beside the one of the process that came after it. Of those, what is ours and unused is removed.
+    async fn the_one(&self, name: &str) -> Result<Option<NetworkInfo>> {
+        let mut there = self.named(name).await?;
+        let mut at = 0;
+        while there.len() > 1 && at < there.len() {
+            let ours = there[at].labels.contains_key(CLUSTER_LABEL);
+            match ours && self.drop_by_id(&there[at]).await.is_ok() {
+                true => drop(there.remove(at)),
+                false => at += 1,
             }
-            Err(EngineError::Refused { status: 404, .. }) => Ok(None),
-            Err(error) => Err(error),
         }
+        Ok(there.into_iter().next())
+    }
+
+    /// Every network of exactly this name.
+    async fn named(&self, name: &str) -> Result<Vec<NetworkInfo>> {
+        let mut networks = self.listed("name", name).await?;
+        // The engine's filter takes any part of a name.
+        networks.retain(|network| network.name == name);
+        Ok(networks)
     }
 
     pub(super) async fn networks_of(&self, cluster: &str) -> Result<Vec<NetworkInfo>> {
-        let label = format!("{CLUSTER_LABEL}={cluster}");
-        let options = ListNetworksOptions {
-            filters: Some(HashMap::from([("label".to_owned(), vec![label])])),
-        };
-        let answers = self.docker.list_networks(Some(options)).await.map_err(fault::of)?;
-        let seen = |answer: bollard::models::Network| seen::network(answer.id, answer.name, answer.labels, answer.ipam);
-        let mut networks = answers.into_iter().map(seen).collect::<Result<Vec<_>>>()?;
+        let mut networks = self.listed("label", &format!("{CLUSTER_LABEL}={cluster}")).await?;
         networks.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(networks)
     }
 
-    pub(super) async fn drop_network(&self, name: &str) -> Result<()> {
-        let Some(network) = self.network(name).await? else {
-            return Ok(());
+    async fn listed(&self, filter: &str, value: &str) -> Result<Vec<NetworkInfo>> {
+        let options = ListNetworksOptions {
+            filters: Some(HashMap::from([(filter.to_owned(), vec![value.to_owned()])])),
         };
-        let what = format!("network {name}");
-        if !network.labels.contains_key(CLUSTER_LABEL) {
-            return Err(EngineError::NotOurs { what });
+        let answers = self.docker.list_networks(Some(options)).await.map_err(fault::of)?;
+        let seen = |answer: bollard::models::Network| seen::network(answer.id, answer.name, answer.labels, answer.ipam);
+        answers.into_iter().map(seen).collect()
+    }
+
+    pub(super) async fn drop_network(&self, name: &str) -> Result<()> {
+        for network in self.named(name).await? {
+            if !network.labels.contains_key(CLUSTER_LABEL) {
+                let what = format!("network {name}");
+                return Err(EngineError::NotOurs { what });
+            }
+            self.drop_by_id(&network).await?;
         }
+        Ok(())
+    }
+
+    async fn drop_by_id(&self, network: &NetworkInfo) -> Result<()> {
         match self.docker.remove_network(&network.id).await.map_err(fault::of) {
             Err(EngineError::Refused { status: 404, .. }) => Ok(()),
-            Err(EngineError::Refused { status: 403 | 409, .. }) => Err(EngineError::InUse { what }),
+            Err(EngineError::Refused { status: 403 | 409, .. }) => Err(EngineError::InUse {
+                what: format!("network {}", network.name),
+            }),
             other => other,
         }
     }

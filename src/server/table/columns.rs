@@ -83,9 +83,6 @@ static NODE: &[Column] = &[
         format!("{} {}", info.engine, info.engine_version).trim().into()
     }),
     AGE,
-    column("Why", "What is wrong.", |object, _| {
-        complaint(&object.typed::<Node>().status.conditions).into()
-    }),
     wide("Version", "Version of Cube.", |object, _| {
         object.typed::<Node>().status.node_info.cube_version.as_str().into()
     }),
@@ -105,6 +102,9 @@ static NODE: &[Column] = &[
             }
         });
         joined(taints)
+    }),
+    column("Why", "What is wrong.", |object, _| {
+        complaint(&object.typed::<Node>().status.conditions).into()
     }),
 ];
 
@@ -130,6 +130,15 @@ static SOURCE: &[Column] = &[
         object.typed::<Source>().status.waiting.len().into()
     }),
     AGE,
+    wide("Directory", "Where its files are.", |object, _| {
+        object
+            .typed::<Source>()
+            .spec
+            .directory
+            .clone()
+            .unwrap_or_default()
+            .into()
+    }),
     column("Why", "What is wrong, or what is waited for.", |object, _| {
         let status = &object.typed::<Source>().status;
         let words = [status.waiting_reason.clone(), complaint(&status.conditions)];
@@ -138,15 +147,6 @@ static SOURCE: &[Column] = &[
             .into_iter()
             .chain(error)
             .find(|word| !word.is_empty())
-            .unwrap_or_default()
-            .into()
-    }),
-    wide("Directory", "Where its files are.", |object, _| {
-        object
-            .typed::<Source>()
-            .spec
-            .directory
-            .clone()
             .unwrap_or_default()
             .into()
     }),
@@ -171,6 +171,12 @@ static DEPLOYMENT: &[Column] = &[
         |object, _| object.typed::<Deployment>().status.available_replicas.into(),
     ),
     AGE,
+    wide("Image", "Image of its Tasks.", |object, _| {
+        object.typed::<Deployment>().spec.template.spec.image.as_str().into()
+    }),
+    wide("Selector", "Labels of its Tasks.", |object, _| {
+        object.typed::<Deployment>().status.selector.as_str().into()
+    }),
     column("Why", "What keeps it from being as wished.", |object, _| {
         let deployment: &Deployment = object.typed();
         match complaint(&deployment.status.conditions) {
@@ -178,12 +184,6 @@ static DEPLOYMENT: &[Column] = &[
             why => why,
         }
         .into()
-    }),
-    wide("Image", "Image of its Tasks.", |object, _| {
-        object.typed::<Deployment>().spec.template.spec.image.as_str().into()
-    }),
-    wide("Selector", "Labels of its Tasks.", |object, _| {
-        object.typed::<Deployment>().status.selector.as_str().into()
     }),
 ];
 
@@ -228,9 +228,6 @@ static TASK: &[Column] = &[
         object.typed::<Task>().status.node.as_deref().unwrap_or("-").into()
     }),
     AGE,
-    column("Why", "Why it is as it is.", |object, _| {
-        line(&object.typed::<Task>().status.message).into()
-    }),
     wide("Image", "Image that it runs.", |object, _| {
         object.typed::<Task>().spec.image.as_str().into()
     }),
@@ -250,6 +247,9 @@ static TASK: &[Column] = &[
     }),
     wide("Address", "Addresses of its container.", |object, _| {
         joined(object.typed::<Task>().status.addresses.iter().cloned())
+    }),
+    column("Why", "Why it is as it is.", |object, _| {
+        line(&object.typed::<Task>().status.message).into()
     }),
 ];
 

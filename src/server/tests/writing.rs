@@ -99,6 +99,33 @@ async fn unknown_fields_are_refused_told_or_dropped() {
 }
 
 #[tokio::test]
+async fn a_namespace_is_closed_by_its_deletion_alone() {
+    let app = App::new().await;
+    let status = "/apis/cube/v1/namespaces/default/status";
+    let told = app
+        .merge(status, &json!({ "status": { "phase": "Terminating" } }))
+        .await;
+    assert_eq!((told.code, &told.json()["status"]["phase"]), (200, &json!("Active")));
+    app.task("web", "nginx").await;
+}
+
+#[tokio::test]
+async fn what_a_source_says_is_told_when_it_is_deleted() {
+    let app = App::new().await;
+    let source = json!({ "metadata": { "name": "dir" }, "spec": { "directory": "/etc/cube/manifests" } });
+    assert_eq!(app.post("/apis/cube/v1/sources", &source).await.code, 201);
+    let task =
+        json!({ "apiVersion": "cube/v1", "kind": "Task", "metadata": { "name": "web" }, "spec": { "image": "x" } });
+    let batch = json!({ "manager": "dir", "objects": [task] });
+    assert_eq!(app.post("/apis/cube/v1/apply", &batch).await.code, 200);
+    let deleted = app.delete(&format!("{TASKS}/web"), "").await;
+    let warning = r#"299 - "task/web is said in /etc/cube/manifests: it will be brought back; remove it from its file there instead""#;
+    assert_eq!((deleted.code, deleted.header("warning")), (200, warning));
+    app.task("own", "x").await;
+    assert_eq!(app.delete(&format!("{TASKS}/own"), "").await.header("warning"), "");
+}
+
+#[tokio::test]
 async fn doubled_fields_are_refused_told_or_passed_over() {
     let app = App::new().await;
     let task = |name: &str| format!(r#"{{"metadata":{{"name":"{name}"}},"spec":{{"image":"x","image":"y"}}}}"#);

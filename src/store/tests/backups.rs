@@ -101,6 +101,15 @@ async fn a_store_is_replaced_only_when_told_and_not_in_use() {
     Store::restore(&path, &*backup, Existing::Replace).unwrap();
     assert_eq!(open(&path).snapshot().get(&key("later")).map(|_| ()), None);
     assert_eq!(open(&directory.path().join("store.replaced")).snapshot().len(), 21);
+    // Once more: what was given since the first time is not given again.
+    let store = open(&path);
+    let later = store.commit(put("later", "")).await.unwrap().revision;
+    drop(store);
+    let again = Store::restore(&path, &*backup, Existing::Replace).unwrap();
+    assert!(again.revision > later, "{} after {later}", again.revision);
+    // One that cannot be read is replaced all the same.
+    fs::write(&path, "broken").unwrap();
+    assert_eq!(Store::restore(&path, &*backup, Existing::Replace).unwrap().records, 20);
 }
 
 #[tokio::test]
