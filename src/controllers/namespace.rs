@@ -1,8 +1,12 @@
 //! Joins the Namespaces' loop to its brain, `cube_plan::namespace`.
 use std::time::Duration;
 
-use cube_api::kinds::Kind;
-use cube_plan::namespace::{Decision, decide};
+use cube_api::{
+    condition::{self, Condition},
+    kinds::Kind,
+    namespace::Namespace,
+};
+use cube_plan::namespace::{Decision, decide, held_condition};
 
 use super::runner::{Change, Hand, Outcome, View, release};
 use crate::{
@@ -56,7 +60,31 @@ impl Hand for Namespaces {
                 transactions: vec![vec![release(&namespace, NAMESPACE_FINALIZER)]],
                 ..Outcome::default()
             },
-            Decision::Stays | Decision::Waits(_) => Outcome::default(),
+            Decision::Waits { held } => {
+                let held: Vec<_> = held.into_iter().map(|index| held_by(&objects[index])).collect();
+                let writes = told(&namespace, held_condition(&held), view);
+                Outcome {
+                    transactions: writes.map(|write| vec![write]).into_iter().collect(),
+                    ..Outcome::default()
+                }
+            }
+            Decision::Stays => Outcome::default(),
         }
     }
+}
+
+fn held_by(object: &Object) -> (String, &[String]) {
+    let shown = format!("{}/{}", object.kind().info().singular, object.name());
+    (shown, &object.meta().finalizers)
+}
+
+/// What keeps the Namespace, written into its status; none when it says so already.
+fn told(namespace: &Object, holds: Option<Condition>, view: &View) -> Option<Write> {
+    let before = &namespace.typed::<Namespace>().status;
+    let mut status = before.clone();
+    match holds {
+        Some(holds) => condition::set(&mut status.conditions, holds, view.now),
+        None => status.conditions.clear(),
+    }
+    (status != *before).then(|| Write::status(namespace, &status))
 }

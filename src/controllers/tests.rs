@@ -7,6 +7,7 @@ use cube_api::{
     condition::{AVAILABLE, PROGRESSING, READY, find, is_true},
     kinds::Kind,
     meta::{RESTARTED_ANNOTATION, REVISION_LABEL},
+    namespace::Namespace,
     revision::Revision,
     task::{Phase, Task},
 };
@@ -347,6 +348,9 @@ async fn a_namespace_is_emptied_before_it_goes() {
         .map(|object| object.name().to_owned())
         .collect();
     assert_eq!(left, ["held"], "it waits for the last finalizer");
+    let room = bed.registry.get(Kind::Namespace, "", "room").unwrap();
+    let held = &room.typed::<Namespace>().status.conditions[0].message;
+    assert_eq!(held, "task/held is held by finalizer test/hold");
     let options = WriteOptions::new("test");
     let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
     bed.registry

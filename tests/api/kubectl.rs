@@ -365,7 +365,7 @@ async fn reads(stage: &Stage) {
         .ok("get tasks", &[header, "web Running no 3 here", "all is well"])
         .await;
     stage
-        .ok("get tasks -o wide", &["WHY IMAGE PORTS ADDRESS", "busybox:1"])
+        .ok("get tasks -o wide", &["IMAGE PORTS ADDRESS WHY", "busybox:1"])
         .await;
     stage
         .ok("get tasks -A", &["NAMESPACE NAME STATUS", "default web Running"])

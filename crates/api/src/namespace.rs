@@ -2,7 +2,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{is_default, meta::ObjectMeta};
+use crate::{condition::Condition, is_default, meta::ObjectMeta};
 
 /// The namespace that objects without one are in.
 pub const DEFAULT: &str = "default";
@@ -34,6 +34,9 @@ pub struct NamespaceStatus {
     /// `Active`, or `Terminating` while what is in it goes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub phase: NamespacePhase,
+    /// What keeps it from going, while it is being deleted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conditions: Vec<Condition>,
 }
 
 /// Where a Namespace is in its life.

@@ -1,5 +1,8 @@
 //! What a Namespace that is being deleted asks for: what is in it goes, then the Namespace itself.
-use cube_api::meta::ObjectMeta;
+use cube_api::{
+    condition::{Condition, Truth},
+    meta::{FOREGROUND_FINALIZER, ORPHAN_FINALIZER, ObjectMeta},
+};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,8 +11,12 @@ pub enum Decision {
     Stays,
     /// These of its objects are to be deleted, in the order of the look; each stands for itself.
     Empty(Vec<usize>),
-    /// So many of its objects have to be gone first, and all of them are on their way.
-    Waits(usize),
+    /// All of its objects are on their way. These go only when a finalizer is taken off them that is not Cube's, which
+    /// nothing of ours ever does.
+    Waits {
+        /// The held ones, in the order of the look.
+        held: Vec<usize>,
+    },
     /// It is empty: nothing holds it any more.
     Release,
 }
@@ -25,10 +32,43 @@ pub fn decide(namespace: &ObjectMeta, objects: &[&ObjectMeta]) -> Decision {
     let there = objects.iter().enumerate().filter(|(_, meta)| !meta.is_deleting());
     let there: Vec<usize> = there.map(|(index, _)| index).collect();
     if there.is_empty() {
-        Decision::Waits(objects.len())
+        let held = objects
+            .iter()
+            .enumerate()
+            .filter(|(_, meta)| meta.finalizers.iter().any(|finalizer| is_foreign(finalizer)));
+        Decision::Waits {
+            held: held.map(|(index, _)| index).collect(),
+        }
     } else {
         Decision::Empty(there)
     }
+}
+
+/// Whether somebody else is to take the finalizer off.
+fn is_foreign(finalizer: &str) -> bool {
+    ![FOREGROUND_FINALIZER, ORPHAN_FINALIZER].contains(&finalizer) && !finalizer.starts_with("cube/")
+}
+
+/// What keeps a Namespace that is being emptied, as a condition; none when nothing does. `held` are shown as `task/web`,
+/// each with its finalizers.
+pub fn held_condition(held: &[(String, &[String])]) -> Option<Condition> {
+    const SHOWN: usize = 3;
+    let told = held.iter().take(SHOWN).map(|(shown, finalizers)| {
+        let foreign = finalizers.iter().filter(|finalizer| is_foreign(finalizer));
+        let foreign: Vec<&str> = foreign.map(String::as_str).collect();
+        format!("{shown} is held by finalizer {}", foreign.join(", "))
+    });
+    let mut message = told.collect::<Vec<_>>().join("; ");
+    if held.len() > SHOWN {
+        message.push_str(&format!("; and {} more", held.len() - SHOWN));
+    }
+    (!held.is_empty()).then(|| Condition {
+        kind: "NamespaceFinalizersRemaining".to_owned(),
+        status: Truth::True,
+        reason: "SomeFinalizersRemain".to_owned(),
+        message,
+        ..Condition::default()
+    })
 }
 
 #[cfg(test)]
@@ -44,7 +84,20 @@ mod tests {
         };
         assert_eq!(decide(&live, &[&live]), Decision::Stays);
         assert_eq!(decide(&going, &[&live, &going, &live]), Decision::Empty(vec![0, 2]));
-        assert_eq!(decide(&going, &[&going]), Decision::Waits(1));
+        assert_eq!(decide(&going, &[&going]), Decision::Waits { held: vec![] });
+        let held = |finalizer: &str| ObjectMeta {
+            finalizers: vec!["cube/container".to_owned(), finalizer.to_owned()],
+            ..going.clone()
+        };
+        let (foreign, own) = (held("example.com/x"), held(FOREGROUND_FINALIZER));
+        assert_eq!(decide(&going, &[&own, &foreign]), Decision::Waits { held: vec![1] });
+        assert_eq!(held_condition(&[]), None);
+        let four = ["a", "b", "c", "d"].map(|name| (format!("task/{name}"), foreign.finalizers.as_slice()));
+        assert_eq!(
+            held_condition(&four).unwrap().message,
+            "task/a is held by finalizer example.com/x; task/b is held by finalizer example.com/x; \
+             task/c is held by finalizer example.com/x; and 1 more"
+        );
         assert_eq!(decide(&going, &[]), Decision::Release);
     }
 }

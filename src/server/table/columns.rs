@@ -65,6 +65,11 @@ static NAMESPACE: &[Column] = &[
         if terminating { "Terminating" } else { "Active" }.into()
     }),
     AGE,
+    column("Why", "What keeps it from going.", |object, _| {
+        let conditions = &object.typed::<Namespace>().status.conditions;
+        let first = conditions.first().map(|condition| line(&condition.message));
+        first.unwrap_or_default().into()
+    }),
 ];
 
 static NODE: &[Column] = &[

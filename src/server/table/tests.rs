@@ -138,7 +138,7 @@ async fn every_kind_has_columns() {
             "x | NotReady,SchedulingDisabled | 1500m | 22.0 GiB | docker 28.2 | 3m | 1 of 3 is not ready",
             "0.1.0 |  | gpu:NoSchedule",
         ),
-        (Kind::Namespace, json!({}), "x | Active | 3m", ""),
+        (Kind::Namespace, json!({}), "x | Active | 3m | ", ""),
         (
             Kind::Source,
             json!({ "spec": { "directory": "/srv/m" },
