@@ -44,6 +44,7 @@ impl Stub {
             .route("/info", get(|| async { Json(info()) }))
             .route("/events", get(events))
             .route("/networks", get(|| async { Json(json!([])) }))
+            .route("/volumes", get(|| async { Json(json!({ "Volumes": [] })) }))
             .route(
                 "/images/{name}/json",
                 get(|| async { Json(json!({ "Id": "sha256:1" })) }),

@@ -21,6 +21,8 @@ pub struct Cube {
     options: Vec<String>,
     /// The engine's address; none: the machine's own.
     engine: Option<String>,
+    /// Whether it ever ran, and may have left containers.
+    ran: bool,
 }
 
 struct Process {
@@ -38,6 +40,7 @@ impl Cube {
             process: None,
             options: Vec::new(),
             engine: None,
+            ran: false,
         }
     }
 
@@ -140,6 +143,7 @@ impl Cube {
             });
         }
         self.process = Some(Process { child, lines });
+        self.ran = true;
     }
 
     pub fn is_up(&mut self) -> bool {
@@ -344,7 +348,7 @@ impl Drop for Cube {
         if self.engine.is_some() && std::thread::panicking() {
             return;
         }
-        if !self.options.iter().any(|option| option == "sim") && self.path("data").join("cube.redb").exists() {
+        if self.ran && !self.options.iter().any(|option| option == "sim") {
             for id in self.containers(&[]) {
                 self.docker(&["rm", "--force", "--volumes", &id]);
             }
