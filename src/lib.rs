@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod engine;
 pub mod manifest;
 pub mod registry;
+pub mod roster;
 pub mod scheduler;
 pub mod server;
 pub mod source;

@@ -11,12 +11,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["world"]),
     ("store", &["world"]),
     ("registry", &["store", "world"]),
+    ("roster", &["engine"]),
     ("client", &["registry", "world"]),
     // The log's options are the engine's words.
     ("server", &["registry", "store", "world", "engine"]),
     ("controllers", &["registry", "store", "world"]),
     ("scheduler", &["registry", "store", "world"]),
-    ("worker", &["registry", "store", "world", "engine"]),
+    (
+        "worker",
+        &["registry", "store", "world", "engine", "roster", "client", "server"],
+    ),
     ("source", &["registry", "store", "world", "manifest"]),
     (
         "daemon",
@@ -31,6 +35,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "scheduler",
             "worker",
             "source",
+            "roster",
+            "client",
         ],
     ),
     (

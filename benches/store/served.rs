@@ -49,6 +49,7 @@ pub fn serve(directory: &Path) -> Result<(), Failure> {
         let state = ServerState {
             registry,
             logs: Arc::new(NoLogs),
+            door: None,
             info: serde_json::json!({}),
         };
         server::serve(listener, state, CancellationToken::new()).await;

@@ -65,9 +65,15 @@ impl Context {
         }
     }
 
+    /// Where the server is that is meant.
+    pub fn endpoint(&self) -> Endpoint {
+        let socket = || Endpoint::Unix(places::socket());
+        self.server.clone().unwrap_or_else(socket)
+    }
+
     /// A client of the server that is meant.
     pub fn client(&self) -> Client {
-        Client::new(self.server.clone().unwrap_or_else(|| Endpoint::Unix(places::socket())))
+        Client::new(self.endpoint())
     }
 
     /// The namespace that is meant.

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use super::{
     Context,
     error::{CliError, Exit},
+    node_args::EngineArgs,
     output::words,
     places,
-    up::{EngineArgs, failed},
+    up::failed,
 };
 use crate::daemon::{DataDir, Down, TakenDown, down};
 

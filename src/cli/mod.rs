@@ -19,6 +19,7 @@ mod get;
 mod logs;
 mod manifests;
 mod names;
+mod node_args;
 mod output;
 mod places;
 mod proxy;
@@ -29,6 +30,7 @@ mod up;
 mod validate;
 mod version;
 mod wait;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -51,6 +53,8 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Verb {
     Up(up::Args),
+    Manager(up::ManagerArgs),
+    Worker(worker::Args),
     Down(down::Args),
     Apply(apply::Args),
     Get(get::Args),
@@ -72,12 +76,14 @@ enum Verb {
 impl Verb {
     /// Whether the verb is the server itself, or works like one: on all cores, with a log of its own.
     fn is_server(&self) -> bool {
-        matches!(self, Self::Up(_))
+        matches!(self, Self::Up(_) | Self::Manager(_) | Self::Worker(_))
     }
 
     async fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self {
             Self::Up(args) => args.run(context).await,
+            Self::Manager(args) => args.run(context).await,
+            Self::Worker(args) => args.run(context).await,
             Self::Down(args) => args.run(context).await,
             Self::Apply(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,

@@ -11,6 +11,11 @@ pub fn data_dir() -> PathBuf {
     Surroundings::own().data_dir()
 }
 
+/// Where a worker keeps what it has to know when nobody says: beside a manager's data on the same machine.
+pub fn worker_dir() -> PathBuf {
+    data_dir().with_file_name("cube-worker")
+}
+
 /// What the rules look at.
 struct Surroundings {
     uid: u32,

@@ -11,6 +11,7 @@ mod endpoint;
 mod error;
 mod follow;
 mod query;
+mod socket;
 mod transport;
 mod watch;
 
@@ -25,6 +26,7 @@ pub use apply::{Applied, Apply, Outcome};
 pub use endpoint::{Endpoint, is_loopback};
 pub use error::{Error, Refusal};
 pub use follow::{Change, Follow};
+pub use socket::{Connection, Socket};
 pub use transport::Body;
 pub use watch::{Watch, WatchEvent};
 

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Endpoint, Error, Refusal};
+use super::{Endpoint, Error, Refusal, socket::Connection};
 
 /// A line of a watch longer than this is no object.
 const LONGEST_LINE: usize = 64 << 20;
@@ -52,29 +52,33 @@ impl Transport {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let lost = |source: io::Error| Error::Unreachable {
-            endpoint: self.endpoint.clone(),
-            source,
-        };
-        match &self.endpoint {
-            Endpoint::Unix(path) => self.handshake(UnixStream::connect(path).await.map_err(lost)?).await,
-            Endpoint::Loopback(authority) => self.handshake(TcpStream::connect(authority).await.map_err(lost)?).await,
-        }
-    }
-
-    async fn handshake<B, S>(&self, stream: S) -> Result<http1::SendRequest<B>, Error>
-    where
-        B: hyper::body::Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-    {
+        let stream = self.stream().await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(error))?;
         // It ends with the answer, or when whoever reads the answer lets it go.
         tokio::spawn(connection);
         Ok(sender)
+    }
+
+    /// Opens a connection.
+    pub async fn stream(&self) -> Result<Box<dyn Connection>, Error> {
+        let lost = |source: io::Error| Error::Unreachable {
+            endpoint: self.endpoint.clone(),
+            source,
+        };
+        Ok(match &self.endpoint {
+            Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(lost)?),
+            Endpoint::Loopback(authority) => Box::new(TcpStream::connect(authority).await.map_err(lost)?),
+        })
+    }
+
+    /// The server's name, as the `Host` header has it.
+    pub fn host(&self) -> &str {
+        match &self.endpoint {
+            Endpoint::Unix(_) => "localhost",
+            Endpoint::Loopback(authority) => authority,
+        }
     }
 
     pub fn broken(&self, why: impl std::fmt::Display) -> Error {
@@ -94,14 +98,10 @@ impl Transport {
     /// Sends a request; the answer's body is still to be read. A refusal is an error.
     pub async fn send(&self, ask: Ask) -> Result<Body, Error> {
         tracing::debug!(method = %ask.method, target = %ask.target, "asks");
-        let host = match &self.endpoint {
-            Endpoint::Unix(_) => "localhost",
-            Endpoint::Loopback(authority) => authority,
-        };
         let mut request = Request::builder()
             .method(ask.method)
             .uri(ask.target)
-            .header(header::HOST, host)
+            .header(header::HOST, self.host())
             .header(header::ACCEPT, ask.accept)
             .header(header::USER_AGENT, concat!("cube/", env!("CARGO_PKG_VERSION")));
         let mut content = Vec::new();

@@ -7,10 +7,14 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::world::World;
+
 /// Name of the store's file.
 const STORE: &str = "cube.redb";
 /// Name of the file with the node's name.
 const NODE: &str = "node";
+/// Name of the file with the cluster's id, of a worker that has no store.
+const CLUSTER: &str = "cluster";
 /// Name of the file that is locked, with the pid in it.
 const LOCK: &str = "lock";
 
@@ -110,8 +114,7 @@ impl DataDir {
 
     /// The name of the node whose containers this directory's worker has made.
     pub fn node_name(&self) -> Option<String> {
-        let text = fs::read_to_string(self.path.join(NODE)).ok()?;
-        Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+        self.kept(NODE)
     }
 
     /// Keeps the node's name for every later start.
@@ -119,12 +122,50 @@ impl DataDir {
     /// # Errors
     /// Where it cannot be written.
     pub fn keep_node_name(&self, name: &str) -> Result<(), DataDirError> {
-        let file = self.path.join(NODE);
+        self.keep(NODE, name, "the node's name cannot be written")
+    }
+
+    /// The worker's own id, made at its first start: it tells this worker from another one that takes its node's name.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn worker_id(&self, world: &World) -> Result<String, DataDirError> {
+        if let Some(known) = self.kept("worker/id") {
+            return Ok(known);
+        }
+        let id = world.uuid().to_string();
+        self.keep("worker/id", &id, "the worker's id cannot be written")?;
+        Ok(id)
+    }
+
+    /// The cluster whose containers this directory's worker has made, where it has no store that says so.
+    pub fn cluster(&self) -> Option<String> {
+        self.kept(CLUSTER)
+    }
+
+    /// Keeps the cluster for every later start.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn keep_cluster(&self, cluster: &str) -> Result<(), DataDirError> {
+        self.keep(CLUSTER, cluster, "the cluster's id cannot be written")
+    }
+
+    fn kept(&self, name: &str) -> Option<String> {
+        let text = fs::read_to_string(self.path.join(name)).ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    fn keep(&self, name: &str, text: &str, step: &'static str) -> Result<(), DataDirError> {
+        let file = self.path.join(name);
         let beside = file.with_extension("new");
-        let written = fs::write(&beside, name).and_then(|()| fs::rename(&beside, &file));
+        let made = file.parent().map_or(Ok(()), fs::create_dir_all);
+        let written = made
+            .and_then(|()| fs::write(&beside, text))
+            .and_then(|()| fs::rename(&beside, &file));
         written.map_err(|source| DataDirError::Io {
             path: self.path.clone(),
-            step: "the node's name cannot be written",
+            step,
             source,
         })
     }

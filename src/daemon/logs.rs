@@ -1,48 +1,48 @@
-//! A Task's output, straight from the engine of the same process.
-use std::sync::Arc;
-
+//! A Task's output, from the worker of its node.
 use async_trait::async_trait;
 use bytes::Bytes;
 use cube_api::kinds::Kind;
 use cube_api::task::Task;
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use crate::engine::{Engine, EngineError, LogOptions};
+use crate::engine::LogOptions;
 use crate::registry::{ApiError, StatusReason};
+use crate::roster::{AgentError, Roster};
 use crate::server::Logs;
 
-/// Output by way of an engine.
-pub struct EngineLogs(Arc<dyn Engine>);
+/// Output by way of the workers that are there.
+pub struct NodeLogs(Roster);
 
-impl EngineLogs {
-    /// Of the engine's containers.
-    pub fn new(engine: Arc<dyn Engine>) -> Self {
-        Self(engine)
+impl NodeLogs {
+    /// Of the containers of all nodes.
+    pub fn new(roster: Roster) -> Self {
+        Self(roster)
     }
 }
 
 #[async_trait]
-impl Logs for EngineLogs {
+impl Logs for NodeLogs {
     async fn logs(
         &self,
         task: &Task,
         options: LogOptions,
     ) -> Result<BoxStream<'static, Result<Bytes, String>>, ApiError> {
         let name = &task.metadata.name;
-        let Some(id) = &task.status.container_id else {
+        let (Some(id), Some(node)) = (&task.status.container_id, &task.status.node) else {
             let message = format!("task {name} has no container yet: {}", task.status.reason);
             return Err(ApiError::bad_request(message).about(Kind::Task, name));
         };
-        let stream = self.0.logs(id, options).await.map_err(|error| match error {
-            EngineError::NotFound { .. } => {
+        let Some(agent) = self.0.agent(node) else {
+            let silent = self.0.silence(node).as_secs();
+            let message = format!("the worker of node {node} is not there: nothing was heard of it for {silent} s");
+            return Err(ApiError::unavailable(message).about(Kind::Task, name));
+        };
+        agent.logs(id, options).await.map_err(|error| match error {
+            AgentError::NotFound(_) => {
                 let message = format!("the container of task {name} is gone");
                 ApiError::new(StatusReason::NotFound, message).about(Kind::Task, name)
             }
-            error => ApiError::unavailable(error),
-        })?;
-        Ok(stream
-            .map(|chunk| chunk.map(|chunk| chunk.bytes).map_err(|error| error.to_string()))
-            .boxed())
+            AgentError::Unavailable(why) => ApiError::unavailable(why),
+        })
     }
 }

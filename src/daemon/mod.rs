@@ -1,50 +1,54 @@
-//! One process with all parts: data directory, store, registry, server, controllers, scheduler, worker, source.
+//! The processes that Cube is: a manager, with or without a worker in the same process, or a worker alone.
 //!
-//! Owns their start and end, in order; decides nothing about objects or containers. Read [`run`] first.
+//! Owns their start and end, in order; decides nothing about objects or containers. Read [`run`] first, then [`worker`].
 //!
 //! ```text
-//! data directory (locked) ─► store ─► registry ─► socket ─► server
+//! data directory (locked) ─► store ─► registry ─► socket ─► server ═ links of workers elsewhere
 //!                                        ├─► controllers, scheduler
-//!                                        ├─► link ─► worker ─► engine
+//!                                        ├─► link ─► worker ─► engine      (`cube up` only)
 //!                                        ├─► source (watched directory)
 //!                                        └─► recorder, narrator ─► lines for people
 //! ```
 mod data_dir;
 mod down;
 mod engine;
+mod lines;
 mod logs;
 mod narrator;
+mod node;
+mod parts;
 mod scene;
 mod socket;
+pub mod worker;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cube_api::condition::{READY, is_true};
 use cube_api::kinds::Kind;
-use cube_api::node::{Node, Taint};
-use tokio::task::JoinSet;
+use cube_api::node::Node;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, EngineInfo};
+use crate::engine::Engine;
 use crate::registry::{ApiError, Recorder, Registry, WatchEvent, WatchOptions};
+use crate::roster::Roster;
 use crate::store::{self, OpenError, Store};
-use crate::worker::{self, Ground, Identity, subnets::Range};
+use crate::worker::link::{door::Door, local::LocalLink};
+use crate::worker::{self as node_agent, EngineAgent};
 use crate::world::World;
 use crate::{controllers, scheduler, server, source};
 
 pub use data_dir::{DataDir, DataDirError, store_file};
 pub use down::{Down, DownError, TakenDown, down};
 pub use engine::Choice as EngineChoice;
-pub use narrator::{Format, Narrator};
+pub use lines::Format;
+pub use narrator::Narrator;
+pub use node::NodeOptions;
 pub use socket::SocketError;
 
-/// How long the parts have to end after they were told to; longer would make Ctrl-C feel broken.
-const ENDING: Duration = Duration::from_secs(5);
-/// How long the engine is waited for before it is told that it does not answer.
-const ENGINE_ANSWER: Duration = Duration::from_secs(2);
+use parts::Parts;
+
 /// How long the worker's first word of its node is waited for; an engine that is away must not hold up the rest.
 const NODE_TOLD: Duration = Duration::from_millis(500);
 /// How often it is looked whether the store can be written: a look at memory.
@@ -61,20 +65,10 @@ pub struct Options {
     pub socket: PathBuf,
     /// A group whose members may come too.
     pub socket_group: Option<String>,
-    /// The node's name; none: the one that the data directory knows, else `host_name`.
-    pub node_name: Option<String>,
-    /// The machine's name, in the letters that a node's may have.
+    /// The node of the worker in the same process; none: workers come from elsewhere.
+    pub node: Option<NodeOptions>,
+    /// What a manager without a worker of its own is called in what it tells: the machine's name.
     pub host_name: String,
-    /// Labels of the node.
-    pub labels: BTreeMap<String, String>,
-    /// Taints of the node.
-    pub taints: Vec<Taint>,
-    /// Where ports are published that name no address.
-    pub publish_address: Option<String>,
-    /// What namespaces' networks are cut from.
-    pub network_range: Range,
-    /// The engine.
-    pub engine: EngineChoice,
     /// How lines for people look.
     pub format: Format,
 }
@@ -114,18 +108,27 @@ pub enum DaemonError {
     /// Signals cannot be taken.
     #[error("signals cannot be taken")]
     Signals(#[source] std::io::Error),
+    /// The worker's small files cannot be used.
+    #[error("the worker cannot go on")]
+    Worker(#[source] std::io::Error),
+    /// The manager will not have this worker.
+    #[error("{0}")]
+    Refused(String),
     /// A part has ended by itself.
     #[error("{0} has ended by itself")]
-    Ended(&'static str, #[source] Option<std::io::Error>),
+    Ended(&'static str),
 }
 
-/// Runs everything until Ctrl-C or SIGTERM; the containers run on after it.
+/// Runs a manager, and its own worker if it has one, until Ctrl-C or SIGTERM; the containers run on after it.
 ///
 /// # Errors
 /// See [`DaemonError`].
 pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
     let data_dir = DataDir::take(&options.data_dir)?;
-    let node_name = node_name(&options, &data_dir)?;
+    let own = match &options.node {
+        Some(node) => Some((node, node.name(&data_dir)?, node.engine.connect(&world)?)),
+        None => None,
+    };
     let cluster = format!("{:016x}", world.random());
     let store = Store::open(
         &data_dir.store(),
@@ -137,75 +140,75 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
     let registry = Registry::open(store.clone(), world.clone())
         .await
         .map_err(DaemonError::Registry)?;
-    let engine = options.engine.connect(&world)?;
     let shown = options.directory.as_ref().map(|directory| shown_directory(directory));
     let narrator = Narrator::new(registry.clone(), options.format, shown.as_deref().unwrap_or_default());
     let listener = socket::listen(&options.socket, options.socket_group.as_deref())?;
 
-    let shutdown = CancellationToken::new();
-    let mut parts = Parts {
-        running: JoinSet::new(),
-        shutdown: shutdown.clone(),
-    };
-    let state = server::ServerState {
-        registry: registry.clone(),
-        logs: Arc::new(logs::EngineLogs::new(engine.clone())),
-        info: info(&options, &node_name),
-    };
-    parts.run("the server", server::serve(listener, state, shutdown.clone()));
+    let mut parts = Parts::new();
+    let shutdown = parts.shutdown.clone();
+    let roster = Roster::new();
+    parts.run("the roster", roster.clone().keep_awake(shutdown.clone()));
+    let host = own.as_ref().map_or(options.host_name.as_str(), |(_, name, _)| name);
     let ear = narrator.clone();
     let (recorder, writing) = Recorder::new(
         registry.clone(),
-        &node_name,
+        host,
         Some(Arc::new(move |told| ear.told(told))),
         shutdown.clone(),
     );
     parts.run("the recorder", writing);
-    narrator.say(&header(&options, &node_name, answer(&*engine).await.as_ref()));
+    let door = Door::new(
+        registry.clone(),
+        roster.clone(),
+        recorder.of("worker"),
+        store.cluster(),
+        shutdown.clone(),
+    );
+    let state = server::ServerState {
+        registry: registry.clone(),
+        logs: Arc::new(logs::NodeLogs::new(roster.clone())),
+        door: Some(Arc::new(door)),
+        info: info(&options, own.as_ref().map(|(_, name, _)| name.as_str())),
+    };
+    parts.run("the server", server::serve(listener, state, shutdown.clone()));
+    let engine = own.as_ref().map(|(_, name, engine)| (name.as_str(), &**engine));
+    narrator.say(&header(&options, engine).await);
     parts.run("the narrator", narrator.clone().watch(shutdown.clone()));
     parts.run(
         "the watch over the store",
         watch_store(store.clone(), narrator.clone(), shutdown.clone()),
     );
+    let told = recorder.of("controllers");
     parts.run(
         "the controllers",
-        controllers::run(
-            registry.clone(),
-            world.clone(),
-            recorder.of("controllers"),
-            shutdown.clone(),
-        ),
+        controllers::run(registry.clone(), world.clone(), told, shutdown.clone()),
     );
+    let told = recorder.of("scheduler");
     parts.run(
         "the scheduler",
-        scheduler::run(
-            registry.clone(),
-            world.clone(),
-            recorder.of("scheduler"),
-            shutdown.clone(),
-        ),
+        scheduler::run(registry.clone(), world.clone(), told, shutdown.clone()),
     );
-    let link = worker::local::LocalLink::new(registry.clone(), &node_name, recorder.of("worker"));
-    let worker_options = worker::Options {
-        ground: Ground {
-            cluster: store.cluster().to_owned(),
-            node: node_name.clone(),
-            publish_address: options.publish_address.clone(),
-        },
-        identity: Identity {
-            name: node_name.clone(),
-            labels: options.labels.clone(),
-            taints: options.taints.clone(),
-        },
-        data_dir: data_dir.worker(),
-        range: options.network_range,
-    };
-    parts.io(
-        "the worker",
-        worker::run(worker_options, engine, Arc::new(link), world.clone(), shutdown.clone()),
-    );
-    // What the directory says is then placed at once, and nobody reads that there is no node.
-    await_node(&registry, &node_name).await;
+    if let Some((node, name, engine)) = own {
+        let told = node.worker(&data_dir, &name, store.cluster(), &world)?;
+        let agent = Arc::new(EngineAgent::new(Arc::clone(&engine)));
+        let session = roster.enter(&name, &told.identity.worker, agent);
+        let (link, keeping) = LocalLink::new(registry.clone(), &name, recorder.of("worker"));
+        parts.run("the node's keeper", until(shutdown.clone(), keeping));
+        // Of a worker in the same process there is no silence: it ends with all else.
+        let (roster, beats) = (roster.clone(), name.clone());
+        parts.run(
+            "the node's pulse",
+            until(shutdown.clone(), async move {
+                if let Ok(session) = session {
+                    roster.beat(&beats, &session).await;
+                }
+            }),
+        );
+        let working = node_agent::run(told, engine, Arc::new(link), world.clone(), shutdown.clone());
+        parts.trying("the worker", async move { working.await.map_err(DaemonError::Worker) });
+        // What the directory says is then placed at once, and nobody reads that there is no node.
+        await_node(&registry, &name).await;
+    }
     if let Some(directory) = options.directory {
         let options = source::Options {
             name: source::name_of(&directory),
@@ -218,14 +221,7 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
         );
     }
 
-    let ended = tokio::select! {
-        biased;
-        signal = asked_to_end() => signal.map_err(DaemonError::Signals),
-        ended = parts.running.join_next() => Err(match ended {
-            Some(Ok((name, error))) => DaemonError::Ended(name, error),
-            _ => DaemonError::Ended("a part of Cube", None),
-        }),
-    };
+    let ended = parts.ended().await;
     let running = narrator.running();
     parts.end().await;
     store.close();
@@ -237,44 +233,9 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
     ended
 }
 
-/// The parts at work.
-struct Parts {
-    running: JoinSet<(&'static str, Option<std::io::Error>)>,
-    shutdown: CancellationToken,
-}
-
-impl Parts {
-    fn run(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        self.running.spawn(async move {
-            part.await;
-            (name, None)
-        });
-    }
-
-    fn io(&mut self, name: &'static str, part: impl Future<Output = std::io::Result<()>> + Send + 'static) {
-        self.running.spawn(async move { (name, part.await.err()) });
-    }
-
-    async fn end(&mut self) {
-        self.shutdown.cancel();
-        let all = async { while self.running.join_next().await.is_some() {} };
-        if tokio::time::timeout(ENDING, all).await.is_err() {
-            tracing::warn!("not all parts have ended in time");
-        }
-    }
-}
-
-async fn asked_to_end() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    tokio::select! {
-        biased;
-        interrupt = tokio::signal::ctrl_c() => interrupt,
-        _ = terminate.recv() => Ok(()),
-        // A terminal that is closed ends it as Ctrl-C does.
-        _ = hang_up.recv() => Ok(()),
-    }
+/// Runs until it ends, or until `shutdown`.
+async fn until(shutdown: CancellationToken, part: impl Future<Output = ()>) {
+    shutdown.run_until_cancelled(part).await;
 }
 
 /// Tells when the store cannot be written, and when it can again.
@@ -319,39 +280,14 @@ async fn await_node(registry: &Registry, name: &str) {
     let _ = tokio::time::timeout(NODE_TOLD, ready).await;
 }
 
-async fn answer(engine: &dyn Engine) -> Option<EngineInfo> {
-    tokio::time::timeout(ENGINE_ANSWER, engine.info()).await.ok()?.ok()
-}
-
-/// The node's name: its containers bear it, so that it stays the same also when the machine is renamed.
-fn node_name(options: &Options, data_dir: &DataDir) -> Result<String, DaemonError> {
-    let known = data_dir.node_name();
-    let name = match (known, &options.node_name) {
-        (Some(known), Some(asked)) if known != *asked => {
-            let (path, asked) = (data_dir.path().to_owned(), asked.clone());
-            return Err(DaemonError::OtherNode { path, known, asked });
-        }
-        (Some(known), _) => return Ok(known),
-        (None, asked) => asked.clone().unwrap_or_else(|| options.host_name.clone()),
-    };
-    data_dir.keep_node_name(&name)?;
-    Ok(name)
-}
-
-fn header(options: &Options, node: &str, engine: Option<&EngineInfo>) -> String {
+async fn header(options: &Options, own: Option<(&str, &dyn Engine)>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let (data, socket) = (options.data_dir.display(), options.socket.display());
-    let machine = match engine {
-        Some(info) => format!(
-            "{} cpu, {:.1} GiB, {} {}",
-            info.cpus,
-            info.memory_bytes as f64 / f64::from(1 << 30),
-            info.kind,
-            info.version
-        ),
-        None => "its engine does not answer yet".to_owned(),
+    let who = match own {
+        Some((name, engine)) => format!("node {name} ({})", node::machine(engine).await),
+        None => "manager".to_owned(),
     };
-    format!("cube {version} · node {node} ({machine}) · data {data} · socket {socket}")
+    format!("cube {version} · {who} · data {data} · socket {socket}")
 }
 
 fn last_word(running: usize) -> String {
@@ -362,7 +298,7 @@ fn last_word(running: usize) -> String {
     }
 }
 
-fn info(options: &Options, node: &str) -> serde_json::Value {
+fn info(options: &Options, node: Option<&str>) -> serde_json::Value {
     serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),

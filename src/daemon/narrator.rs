@@ -3,7 +3,6 @@
 //! It listens to what the source and the recorder tell, and watches Tasks and Deployments for what comes of it. It never
 //! decides anything, and nothing waits for it. What follows from what is kept apart ([`Scene`], pure) from the writing of
 //! lines. Read [`Narrator`] first.
-use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,21 +10,11 @@ use cube_api::kinds::Kind;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::lines::{Format, Lines};
 use super::scene::{Line, Scene, Tone};
 use crate::manifest::Look;
 use crate::registry::{Registry, Told, WatchOptions};
 use crate::source::{Fact, Tell};
-use crate::world::World;
-
-/// How the lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// Lines that belong together come within this time; it only keeps a summary from coming before what it sums up.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -36,9 +25,7 @@ pub struct Narrator(Arc<Shared>);
 
 struct Shared {
     scene: Mutex<Scene>,
-    format: Format,
-    colour: bool,
-    world: World,
+    lines: Lines,
     registry: Registry,
     changed: tokio::sync::Notify,
 }
@@ -46,13 +33,9 @@ struct Shared {
 impl Narrator {
     /// A narrator of the registry's Tasks and Deployments; `directory` is what people call the source.
     pub fn new(registry: Registry, format: Format, directory: &str) -> Self {
-        let terminal =
-            std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self(Arc::new(Shared {
             scene: Mutex::new(Scene::new(directory)),
-            format,
-            colour: terminal && format == Format::Text,
-            world: registry.world().clone(),
+            lines: Lines::new(format, registry.world().clone()),
             registry,
             changed: tokio::sync::Notify::new(),
         }))
@@ -70,12 +53,12 @@ impl Narrator {
 
     /// A line of Cube itself.
     pub fn say(&self, text: &str) {
-        self.write(vec![Line::plain(text)]);
+        self.0.lines.say(text);
     }
 
     /// A line that somebody should heed.
     pub fn worry(&self, subject: &str, text: &str) {
-        self.write(vec![Line::about(subject, "", text).warning()]);
+        self.0.lines.worry(subject, text);
     }
 
     /// Watches what comes of it all until `shutdown`.
@@ -111,7 +94,7 @@ impl Narrator {
     async fn settled(&self) {
         self.0.changed.notified().await;
         tokio::time::sleep(SETTLE).await;
-        self.write(self.scene().pause());
+        self.0.lines.write(self.scene().pause());
     }
 
     /// How many containers run, for a last word.
@@ -125,25 +108,8 @@ impl Narrator {
 
     fn with(&self, change: impl FnOnce(&mut Scene) -> Vec<Line>) {
         let lines = change(&mut self.scene());
-        self.write(lines);
+        self.0.lines.write(lines);
         self.0.changed.notify_one();
-    }
-
-    fn write(&self, lines: Vec<Line>) {
-        if lines.is_empty() {
-            return;
-        }
-        let mut text = String::new();
-        for line in lines {
-            match self.0.format {
-                Format::Text => text.push_str(&line.text(self.0.colour)),
-                Format::Json => text.push_str(&line.json(self.0.world.now())),
-            }
-            text.push('\n');
-        }
-        let mut out = std::io::stdout().lock();
-        // Whoever read it may be gone; Cube goes on.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 }
 
@@ -151,7 +117,7 @@ impl Tell for Narrator {
     fn tell(&self, fact: Fact) {
         if let Fact::Invalid { file, diagnostics } = &fact {
             let look = Look {
-                colour: self.0.colour,
+                colour: self.0.lines.colour,
                 ..Look::default()
             };
             let mut lines: Vec<Line> = diagnostics
@@ -167,7 +133,7 @@ impl Tell for Narrator {
             lines.push(Line::plain(&format!(
                 "{errors} in {file}: its objects stay as they last were"
             )));
-            return self.write(lines);
+            return self.0.lines.write(lines);
         }
         self.with(|scene| scene.fact(fact));
     }
@@ -177,6 +143,7 @@ impl Tell for Narrator {
 mod tests {
     use super::*;
     use crate::store::{Options, Store};
+    use crate::world::World;
 
     #[tokio::test]
     async fn summing_up_is_no_change_that_is_summed_up_again() {

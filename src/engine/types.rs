@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// A container that is wished for. What it leaves open is the image's; what it cannot say is the engine's safe default
 /// (no new privileges, at most 4096 processes, logs of at most 3 × 10 MB, no raw sockets, no restart).
@@ -303,7 +304,7 @@ pub struct PullProgress {
 }
 
 /// Which logs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogOptions {
     /// Go on with what is yet to be written.
     pub follow: bool,

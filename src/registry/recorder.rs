@@ -43,6 +43,8 @@ pub struct Told {
     pub at: Timestamp,
     /// The part of Cube that tells it.
     pub component: &'static str,
+    /// The node that it is on.
+    pub host: Arc<str>,
 }
 
 /// Listens to all that is told, at once; must not wait.
@@ -54,6 +56,7 @@ pub struct Recorder {
     sender: mpsc::Sender<Told>,
     world: crate::world::World,
     component: &'static str,
+    host: Arc<str>,
     listener: Option<Listener>,
 }
 
@@ -70,9 +73,10 @@ impl Recorder {
             sender,
             world: registry.world().clone(),
             component: "cube",
+            host: host.into(),
             listener,
         };
-        (recorder, write(registry, host.to_owned(), receiver, shutdown))
+        (recorder, write(registry, receiver, shutdown))
     }
 
     /// The same recorder, for another part of Cube.
@@ -84,15 +88,31 @@ impl Recorder {
         }
     }
 
+    /// The same recorder, for what happens on another node.
+    #[must_use]
+    pub fn on(&self, host: &str) -> Self {
+        Self {
+            host: host.into(),
+            ..self.clone()
+        }
+    }
+
     /// Tells that something happened to an object. Never waits.
     pub fn event(&self, about: ObjectReference, kind: EventType, reason: &str, message: String) {
+        self.event_of(about, kind, reason, message, Duration::ZERO);
+    }
+
+    /// The same for something that happened a while ago.
+    pub fn event_of(&self, about: ObjectReference, kind: EventType, reason: &str, message: String, ago: Duration) {
+        let now = self.world.now();
         let told = Told {
             about,
             kind,
             reason: reason.to_owned(),
             message,
-            at: self.world.now(),
+            at: now.checked_sub(ago).unwrap_or(now),
             component: self.component,
+            host: Arc::clone(&self.host),
         };
         if let Some(listener) = &self.listener {
             listener(&told);
@@ -103,7 +123,7 @@ impl Recorder {
     }
 }
 
-async fn write(registry: Registry, host: String, mut told: mpsc::Receiver<Told>, shutdown: CancellationToken) {
+async fn write(registry: Registry, mut told: mpsc::Receiver<Told>, shutdown: CancellationToken) {
     loop {
         let first = tokio::select! {
             biased;
@@ -123,12 +143,12 @@ async fn write(registry: Registry, host: String, mut told: mpsc::Receiver<Told>,
                 Err(_) => break,
             }
         }
-        record(&registry, &host, batch).await;
+        record(&registry, batch).await;
     }
 }
 
 /// Writes a batch: all in one transaction, or each by itself where something stands in the way of one.
-async fn record(registry: &Registry, host: &str, batch: Vec<Told>) {
+async fn record(registry: &Registry, batch: Vec<Told>) {
     let mut events: BTreeMap<(String, String), Vec<Told>> = BTreeMap::new();
     for told in batch {
         events.entry(place(&told)).or_default().push(told);
@@ -137,7 +157,7 @@ async fn record(registry: &Registry, host: &str, batch: Vec<Told>) {
         let snapshot = registry.snapshot();
         let write = |((namespace, name), told): (&(String, String), &Vec<Told>)| {
             let before = find(&snapshot, Kind::Event, namespace, name);
-            let event = counted(before.as_ref().map(|object| object.typed::<Event>()), told, host)?;
+            let event = counted(before.as_ref().map(|object| object.typed::<Event>()), told)?;
             Some(match before {
                 Some(object) => {
                     let mut value = event.to_value();
@@ -202,7 +222,7 @@ fn gist(message: &str) -> String {
 }
 
 /// The Event as it is after it happened (again).
-fn counted(before: Option<&Event>, told: &[Told], host: &str) -> Option<Event> {
+fn counted(before: Option<&Event>, told: &[Told]) -> Option<Event> {
     let last = told.last()?;
     let first = before.and_then(|event| event.first_timestamp);
     let message: String = last.message.chars().take(LONGEST).collect();
@@ -220,10 +240,10 @@ fn counted(before: Option<&Event>, told: &[Told], host: &str) -> Option<Event> {
         last_timestamp: Some(last.at),
         source: EventSource {
             component: last.component.to_owned(),
-            host: host.to_owned(),
+            host: last.host.to_string(),
         },
         reporting_component: last.component.to_owned(),
-        reporting_instance: host.to_owned(),
+        reporting_instance: last.host.to_string(),
     })
 }
 

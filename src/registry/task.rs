@@ -9,6 +9,7 @@ use cube_api::{
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{
     ApiError, CONTAINER_FINALIZER, Object, Registry, Write, WriteOptions, find,
@@ -18,7 +19,7 @@ use super::{
 use crate::store::Snapshot;
 
 /// What a worker has seen of one Task.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskReport {
     /// The Task's namespace.
     pub namespace: String,

@@ -63,7 +63,7 @@ where
         .header_read_timeout(HEAD)
         .max_header_size(HEAD_SIZE)
         .max_buf_size(HEAD_SIZE);
-    let connection = http.serve_connection(TokioIo::new(io), service);
+    let connection = http.serve_connection(TokioIo::new(io), service).with_upgrades();
     tokio::pin!(connection);
     let served = tokio::select! {
         biased;

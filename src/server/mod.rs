@@ -21,6 +21,7 @@ mod body;
 mod connections;
 mod discovery;
 mod health;
+mod link;
 mod logs;
 mod metrics;
 mod objects;
@@ -51,6 +52,7 @@ use tokio_util::sync::CancellationToken;
 use self::{answer::Refusal, metrics::Metrics};
 use crate::registry::Registry;
 
+pub use link::Door;
 pub use logs::Logs;
 
 /// Watches at once, for all clients. Each costs some 20 KB and a connection.
@@ -67,6 +69,8 @@ pub struct ServerState {
     pub registry: Registry,
     /// Where the output of Tasks comes from.
     pub logs: Arc<dyn Logs>,
+    /// Who lets workers in; none: there is no way in.
+    pub door: Option<Arc<dyn Door>>,
     /// What the process says of itself at `/apis/cube/v1/info`: a JSON object.
     pub info: Value,
 }
@@ -75,6 +79,7 @@ pub struct ServerState {
 struct Server {
     registry: Registry,
     logs: Arc<dyn Logs>,
+    door: Option<Arc<dyn Door>>,
     info: Value,
     metrics: Metrics,
     watches: Arc<Semaphore>,
@@ -96,6 +101,7 @@ pub fn router(state: ServerState, ending: CancellationToken) -> Router {
     let server = Arc::new(Server {
         registry: state.registry,
         logs: state.logs,
+        door: state.door,
         info: state.info,
         metrics,
         watches: Arc::new(Semaphore::new(WATCHES)),
@@ -120,6 +126,9 @@ pub fn router(state: ServerState, ending: CancellationToken) -> Router {
         .route("/apis/cube/v1/apply", post(apply::apply))
         .route("/apis/cube/v1/backup", get(backup::backup))
         .route("/apis/cube/v1/info", get(health::info))
+        // Workers.
+        .route("/apis/cube/v1/link/{node}", get(link::session))
+        .route("/apis/cube/v1/link/{node}/{stream}", get(link::stream))
         // Objects.
         .route("/apis/cube/v1/{*path}", any(objects::cube))
         .route("/api/v1/{*path}", any(objects::core))

@@ -82,6 +82,7 @@ impl App {
         let state = ServerState {
             registry: registry.clone(),
             logs: Arc::new(Echo),
+            door: None,
             info: json!({ "pid": 7 }),
         };
         let router = router(state, ending.clone());

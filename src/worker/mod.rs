@@ -11,12 +11,12 @@
 //!
 //! Begin with [`run`], then `actor.rs`.
 mod actor;
+mod agent;
 mod assign;
 mod engine_ends;
 mod form;
 mod journal;
 pub mod link;
-pub mod local;
 mod networks;
 mod node;
 mod outcomes;
@@ -28,7 +28,8 @@ mod steps;
 pub mod subnets;
 mod view;
 
+pub use agent::EngineAgent;
 pub use form::{Ground, HASH_LABEL, NODE_LABEL, TASK_LABEL, UID_LABEL};
 pub use journal::Journal;
-pub use node::Identity;
+pub use node::{Identity, Reserved};
 pub use session::{Options, run};

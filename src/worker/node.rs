@@ -20,6 +20,19 @@ pub struct Identity {
     pub labels: BTreeMap<String, String>,
     /// Taints given at start.
     pub taints: Vec<Taint>,
+    /// The worker's own id.
+    pub worker: String,
+    /// What is kept from Tasks.
+    pub reserved: Reserved,
+}
+
+/// What is kept from Tasks, for the machine itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// Thousandths of a CPU.
+    pub cpu_milli: u64,
+    /// Bytes of memory.
+    pub memory: u64,
 }
 
 /// The Node while its engine answers (`Ok`) or does not (`Err`, with the reason).
@@ -37,15 +50,22 @@ pub fn node(identity: &Identity, engine: Result<&EngineInfo, &str>, before: &Nod
             memory: Quantity::bytes(info.memory_bytes),
             tasks: None,
         };
-        node.status.capacity = resources.clone();
-        node.status.allocatable = resources;
+        let reserved = &identity.reserved;
+        node.status.allocatable = Resources {
+            cpu: Quantity::from_milli((info.cpus * 1000).saturating_sub(reserved.cpu_milli)),
+            memory: Quantity::bytes(info.memory_bytes.saturating_sub(reserved.memory)),
+            ..resources.clone()
+        };
+        node.status.capacity = resources;
         node.status.node_info = NodeInfo {
             engine: info.kind.clone(),
             engine_version: info.version.clone(),
             cube_version: env!("CARGO_PKG_VERSION").to_owned(),
+            worker_id: String::new(),
             operating_system: info.operating_system.clone(),
         };
     }
+    node.status.node_info.worker_id.clone_from(&identity.worker);
     let (reason, message) = match engine {
         Ok(_) => ("EngineAnswers", String::new()),
         Err(error) => (

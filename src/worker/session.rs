@@ -30,9 +30,6 @@ use crate::world::{World, host};
 
 /// How often the list is compared with the view even though nothing was heard.
 const RELIST: Duration = Duration::from_secs(60);
-/// How often the Node is told again though nothing of it has changed: somebody may have deleted or changed it, and what is
-/// as it was is not written. Longer leaves a cluster without its node for as long.
-const RETELL: Duration = Duration::from_secs(5);
 /// The first wait before an engine that does not answer is asked again; it doubles.
 const RECONNECT: Duration = Duration::from_millis(100);
 /// The last one: how late at most an engine that is back is noticed.
@@ -100,7 +97,6 @@ pub async fn run(
     let mut session = Session {
         identity: options.identity,
         node: Node::default(),
-        tell_again: None,
         contact_path,
         last_contact,
         went: false,
@@ -118,7 +114,6 @@ pub async fn run(
             true => session.next_list.min(actor.next_timer()),
             false => Instant::now() + RELIST,
         };
-        let wake = session.tell_again.map_or(wake, |at| at.min(wake));
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
@@ -132,16 +127,13 @@ pub async fn run(
             }
             event = next_event(&mut session.events) => match event {
                 Some(Ok(event)) => actor.event(event),
-                Some(Err(error)) => session.lost(&mut actor, &error).await,
+                Some(Err(error)) => session.lost(&mut actor, &error),
                 None => {}
             },
-            connected = finished(&mut session.connecting) => session.connected(&mut actor, connected).await,
+            connected = finished(&mut session.connecting) => session.connected(&mut actor, connected),
             () = tokio::time::sleep_until(wake) => {}
         }
         actor.fire_timers();
-        if session.tell_again.is_some_and(|at| at <= Instant::now()) {
-            session.tell_node_again(&actor).await;
-        }
         if actor.relist_now || (actor.engine_up && Instant::now() >= session.next_list) {
             actor.relist_now = false;
             session.next_list = Instant::now() + RELIST;
@@ -168,8 +160,6 @@ type Attempt = tokio::task::JoinHandle<Result<Connected, EngineError>>;
 struct Session {
     identity: Identity,
     node: Node,
-    /// When the Node is to be told again.
-    tell_again: Option<Instant>,
     contact_path: PathBuf,
     last_contact: Option<Timestamp>,
     /// Whether this worker saw the engine go since.
@@ -216,11 +206,11 @@ impl Session {
         }
     }
 
-    async fn connected(&mut self, actor: &mut Actor, connected: Result<Connected, EngineError>) {
+    fn connected(&mut self, actor: &mut Actor, connected: Result<Connected, EngineError>) {
         self.connecting = None;
         let connected = match connected {
             Ok(connected) => connected,
-            Err(error) => return self.lost(actor, &error).await,
+            Err(error) => return self.lost(actor, &error),
         };
         let now = actor.world.now();
         if let Some(events) = connected.events {
@@ -259,12 +249,12 @@ impl Session {
             self.note_contact(now);
             actor.dirty.extend(actor.slots.keys().cloned());
             actor.dirty.extend(actor.view.uids().cloned());
-            self.tell_node(actor, Ok(info), now).await;
+            self.tell_node(actor, Ok(info), now);
         }
     }
 
     /// The engine does not answer: nothing is known of its containers until it does.
-    async fn lost(&mut self, actor: &mut Actor, error: &EngineError) {
+    fn lost(&mut self, actor: &mut Actor, error: &EngineError) {
         let now = actor.world.now();
         if actor.engine_up {
             self.last_contact = Some(now);
@@ -274,31 +264,15 @@ impl Session {
         self.events = None;
         self.connect(actor, self.retry);
         self.retry = (self.retry * 2).min(RECONNECT_MOST);
-        self.tell_node(actor, Err(&error.to_string()), now).await;
+        self.tell_node(actor, Err(&error.to_string()), now);
     }
 
-    async fn tell_node(&mut self, actor: &Actor, engine: Result<&EngineInfo, &str>, now: Timestamp) {
+    fn tell_node(&mut self, actor: &Actor, engine: Result<&EngineInfo, &str>, now: Timestamp) {
         let told = node(&self.identity, engine, &self.node, now);
         if told != self.node {
             self.node = told;
-            self.tell_node_again(actor).await;
+            actor.link.tell_node(self.node.clone());
         }
-    }
-
-    /// Tells the Node as it was meant to be told last; what is so already is not written.
-    async fn tell_node_again(&mut self, actor: &Actor) {
-        self.tell_again = None;
-        if self.node == Node::default() {
-            return;
-        }
-        let wait = match actor.link.report_node(self.node.clone()).await {
-            Ok(()) => RETELL,
-            Err(error) => {
-                tracing::warn!(%error, "cannot report the node; tried again");
-                RECONNECT_MOST
-            }
-        };
-        self.tell_again = Some(Instant::now() + wait);
     }
 }
 

@@ -44,6 +44,7 @@ impl Serving {
         let state = ServerState {
             registry: registry.clone(),
             logs: Arc::new(NoLogs),
+            door: None,
             info: json!({}),
         };
         let serving = tokio::spawn(server::serve(listener, state, shutdown.clone()));

@@ -227,6 +227,7 @@ impl TestServer {
         let state = ServerState {
             registry: registry.clone(),
             logs: Arc::new(Output),
+            door: None,
             info: json!({}),
         };
         let listener = runtime

@@ -102,6 +102,9 @@ pub struct NodeInfo {
     /// The worker's version of Cube.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cube_version: String,
+    /// Its worker's own id: another worker does not get the node's name while this one has it.
+    #[serde(default, skip_serializing_if = "is_default", rename = "workerID")]
+    pub worker_id: String,
     /// The operating system.
     #[serde(default, skip_serializing_if = "is_default")]
     pub operating_system: String,

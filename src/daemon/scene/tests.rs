@@ -32,6 +32,7 @@ fn told(kind: EventType, reason: &str, message: &str) -> Told {
         message: message.to_owned(),
         at: Timestamp::UNIX_EPOCH,
         component: "worker",
+        host: "here".into(),
     }
 }
 

@@ -28,6 +28,7 @@ impl Socket {
         let state = ServerState {
             registry: registry.clone(),
             logs: Arc::new(Echo),
+            door: None,
             info: json!({}),
         };
         let listener = UnixListener::bind(dir.path().join("socket")).unwrap();

@@ -4,19 +4,18 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cube_api::event::{EventType, ObjectReference};
-use cube_api::kinds::{Kind, Resource};
+use cube_api::event::EventType;
+use cube_api::kinds::Kind;
 use cube_api::node::Node;
 use cube_api::task::Task;
-use cube_api::{API_VERSION, condition};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use tokio::sync::watch;
 
-use super::link::{Assignment, Link, Taken};
-use super::node::merged;
+use super::keeper::keep;
+use super::{Assignment, Link, Taken, reference};
 use crate::registry::{
     ApiError, FieldSelector, Filter, Object, ObjectWatch, Recorder, Registry, TaskReport, WatchEvent, WatchOptions,
-    Write, WriteOptions,
 };
 
 /// How long a watch that cannot be had is waited for: the store is closing, or closed.
@@ -27,16 +26,21 @@ pub struct LocalLink {
     registry: Registry,
     node: String,
     recorder: Recorder,
+    told: watch::Sender<Option<Node>>,
 }
 
 impl LocalLink {
-    /// The link of the node's worker.
-    pub fn new(registry: Registry, node: &str, recorder: Recorder) -> Self {
-        Self {
+    /// The link of the node's worker, and the loop that keeps its Node as it is told; it ends with the link.
+    pub fn new(registry: Registry, node: &str, recorder: Recorder) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (told, telling) = watch::channel(None);
+        let keeping = keep(registry.clone(), node.to_owned(), telling);
+        let link = Self {
             registry,
             node: node.to_owned(),
             recorder,
-        }
+            told,
+        };
+        (link, keeping)
     }
 
     fn taken(&self, report: &TaskReport, result: Result<(), ApiError>) -> Taken {
@@ -55,45 +59,6 @@ impl LocalLink {
             true => Taken::TryAgain(error.to_string()),
             false => Taken::Refused,
         }
-    }
-
-    async fn write_node(&self, node: Node) -> Result<(), ApiError> {
-        let object = match self.registry.get(Kind::Node, "", &self.node) {
-            Ok(object) => object,
-            Err(error) if error.is_not_found() => {
-                let options = WriteOptions::new("worker");
-                let value = merged(None, &node).to_value();
-                self.registry.create(Kind::Node, "", value, &options).await?
-            }
-            Err(error) => return Err(error),
-        };
-        let wished = merged(Some(object.typed()), &node);
-        let current: &Node = object.typed();
-        let object = if wished.metadata == current.metadata && wished.spec == current.spec {
-            object
-        } else {
-            let edit = Write::edit(&object, |value| {
-                let wished = wished.to_value();
-                for field in ["labels", "annotations"] {
-                    value["metadata"][field] = wished["metadata"][field].clone();
-                }
-                value["spec"] = wished["spec"].clone();
-            });
-            self.registry.transact(vec![edit]).await?.pop().unwrap_or(object)
-        };
-        let mut status = node.status;
-        // When a condition last changed is the object's to remember, not the worker's: it may have been restarted.
-        let before = &object.typed::<Node>().status.conditions;
-        let mut conditions = before.clone();
-        for new in status.conditions {
-            let at = new.last_transition_time.unwrap_or(self.registry.world().now());
-            condition::set(&mut conditions, new, at);
-        }
-        status.conditions = conditions;
-        if status != object.typed::<Node>().status {
-            self.registry.transact(vec![Write::status(&object, &status)]).await?;
-        }
-        Ok(())
     }
 }
 
@@ -118,30 +83,12 @@ impl Link for LocalLink {
         answers.map(|(report, result)| self.taken(report, result)).collect()
     }
 
-    async fn report_node(&self, node: Node) -> Result<(), String> {
-        // Others write to the Node too (cordon, labels): who comes second looks again.
-        let mut last = Ok(());
-        for _ in 0..8 {
-            last = self.write_node(node.clone()).await;
-            match &last {
-                Err(error) if error.is_conflict() => {}
-                _ => break,
-            }
-        }
-        last.map_err(|error| error.to_string())
+    fn tell_node(&self, node: Node) {
+        self.told.send_replace(Some(node));
     }
 
     fn event(&self, task: &Task, kind: EventType, reason: &str, message: String) {
-        let meta = &task.metadata;
-        let about = ObjectReference {
-            api_version: API_VERSION.to_owned(),
-            kind: Kind::Task.info().kind.to_owned(),
-            namespace: meta.namespace().to_owned(),
-            name: meta.name.clone(),
-            uid: meta.uid.clone(),
-            resource_version: meta.resource_version.clone().unwrap_or_default(),
-            field_path: String::new(),
-        };
+        let about = reference(task);
         self.recorder.event(about, kind, reason, message);
     }
 }

@@ -1,0 +1,65 @@
+//! Writes lines for people (or JSON for programs) to standard output; decides nothing about what they say.
+use std::io::{IsTerminal as _, Write as _};
+
+use super::scene::Line;
+use crate::world::World;
+
+/// How the lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where lines go. Cloning is cheap.
+#[derive(Clone)]
+pub struct Lines {
+    format: Format,
+    /// Whether colours are shown.
+    pub colour: bool,
+    world: World,
+}
+
+impl Lines {
+    /// Lines of that form on standard output.
+    pub fn new(format: Format, world: World) -> Self {
+        let terminal =
+            std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self {
+            format,
+            colour: terminal && format == Format::Text,
+            world,
+        }
+    }
+
+    /// A line of Cube itself.
+    pub fn say(&self, text: &str) {
+        self.write(vec![Line::plain(text)]);
+    }
+
+    /// A line that somebody should heed.
+    pub fn worry(&self, subject: &str, text: &str) {
+        self.write(vec![Line::about(subject, "", text).warning()]);
+    }
+
+    /// Writes lines, all or none of them between others'.
+    pub fn write(&self, lines: Vec<Line>) {
+        if lines.is_empty() {
+            return;
+        }
+        let mut text = String::new();
+        for line in lines {
+            match self.format {
+                Format::Text => text.push_str(&line.text(self.colour)),
+                Format::Json => text.push_str(&line.json(self.world.now())),
+            }
+            text.push('\n');
+        }
+        let mut out = std::io::stdout().lock();
+        // Whoever read it may be gone; Cube goes on.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+}

@@ -1,0 +1,50 @@
+//! What the manager can ask of a node's worker while it is there.
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use crate::engine::LogOptions;
+
+/// A worker, as its manager sees it: in the same process, or over a link.
+#[async_trait]
+pub trait Agent: Send + Sync {
+    /// What a container wrote, in pieces; ends with an error where it breaks off.
+    ///
+    /// # Errors
+    /// When there is no such container, or the worker or its engine does not answer.
+    async fn logs(
+        &self,
+        container: &str,
+        options: LogOptions,
+    ) -> Result<BoxStream<'static, Result<Bytes, String>>, AgentError>;
+}
+
+/// Why a worker did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgentError {
+    /// It is not there (any more). A retry does not help.
+    #[error("{0} is gone")]
+    NotFound(String),
+    /// The worker or its engine does not answer. A retry helps once it does.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A worker that answers nothing.
+    pub struct Nobody;
+
+    #[async_trait]
+    impl Agent for Nobody {
+        async fn logs(
+            &self,
+            container: &str,
+            _: LogOptions,
+        ) -> Result<BoxStream<'static, Result<Bytes, String>>, AgentError> {
+            Err(AgentError::NotFound(container.to_owned()))
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What the two ends of a link say to each other: JSON, one message a WebSocket frame.
+//!
+//! A new field or frame must be one that the other end may pass over: manager and workers are upgraded one after the
+//! other, the manager first. What cannot be read is passed over, with a word in the log.
+use cube_api::event::{EventType, ObjectReference};
+use cube_api::kinds::{Kind, Resource as _};
+use cube_api::node::Node;
+use cube_api::shape::UnknownFields;
+use cube_api::task::Task;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Taken;
+use crate::engine::LogOptions;
+use crate::registry::TaskReport;
+
+/// The protocol's number; other ones do not understand each other.
+pub const PROTOCOL: u32 = 1;
+
+/// What a worker says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "camelCase")]
+pub enum Up {
+    /// Its first word.
+    Hello(Hello),
+    /// What it has seen; answered by [`Down::Taken`] with the same number.
+    Reports {
+        /// The number of this batch in the session.
+        number: u64,
+        /// What was seen.
+        reports: Vec<TaskReport>,
+    },
+    /// The node itself.
+    Node {
+        /// As it is now.
+        node: Box<Node>,
+    },
+    /// Something happened to a Task.
+    Event(Happened),
+    /// Nothing new.
+    Beat,
+}
+
+/// A worker's first word.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// Its own id, for as long as its data directory lives.
+    pub worker: String,
+    /// Its version of Cube.
+    pub version: String,
+    /// The cluster whose containers it has, if it has been in one.
+    pub cluster: Option<String>,
+}
+
+/// Something that happened to a Task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Happened {
+    /// The Task.
+    pub about: ObjectReference,
+    /// Whether it is a worry.
+    pub kind: EventType,
+    /// Why, in one word.
+    pub reason: String,
+    /// What happened, for people.
+    pub message: String,
+    /// How long ago, in milliseconds: clocks differ.
+    pub ago: u64,
+}
+
+/// What a manager says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "camelCase")]
+pub enum Down {
+    /// Come in.
+    Welcome {
+        /// The cluster's id.
+        cluster: String,
+    },
+    /// Go away; trying again does not help.
+    Refused {
+        /// Why, and what to do, for people.
+        why: String,
+    },
+    /// All Tasks of the node, in pieces.
+    Snapshot {
+        /// As they are stored.
+        tasks: Vec<Value>,
+        /// More of them follow.
+        more: bool,
+    },
+    /// A Task of the node.
+    Changed {
+        /// As it is stored.
+        task: Value,
+    },
+    /// A Task is no longer the node's.
+    Removed {
+        /// Its uid.
+        uid: String,
+    },
+    /// What became of a batch of reports.
+    Taken {
+        /// The batch's number.
+        number: u64,
+        /// One for each report, in their order.
+        taken: Vec<Taken>,
+    },
+    /// Something is asked; the worker answers on a connection of its own for that stream.
+    Open {
+        /// The stream's id.
+        stream: String,
+        /// What is asked.
+        ask: Ask,
+    },
+    /// Nothing new.
+    Beat,
+}
+
+/// What a manager asks of a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "camelCase")]
+pub enum Ask {
+    /// A container's output.
+    Logs {
+        /// The container's id.
+        container: String,
+        /// Which of it.
+        options: LogOptions,
+    },
+}
+
+/// What a worker says on a stream, beside its bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "camelCase")]
+pub enum Streamed {
+    /// What was asked for follows.
+    Begins,
+    /// It is done.
+    Ends,
+    /// It cannot be done, or breaks off.
+    Fails {
+        /// There is no such thing; else the engine does not answer.
+        gone: bool,
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// A Task as the other end has stored it; of a newer release, without what this one does not know.
+pub fn read_task(value: Value) -> Result<Task, String> {
+    match Task::from_value(value.clone()) {
+        Ok(task) => Ok(task),
+        Err(_) => {
+            let checked = Kind::Task.shape().check(&value, UnknownFields::Drop);
+            match checked.errors.first() {
+                Some(error) => Err(error.to_string()),
+                None => Task::from_value(checked.value).map_err(|error| error.to_string()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_newer_managers_task_is_read_as_far_as_it_is_known() {
+        let value = json!({ "apiVersion": "cube/v1", "kind": "Task", "metadata": { "name": "t", "uid": "u" }, "spec": { "image": "x", "flavour": "new" } });
+        let task = read_task(value).unwrap();
+        assert_eq!((task.metadata.name.as_str(), task.spec.image.as_str()), ("t", "x"));
+        assert!(read_task(json!({ "spec": 1 })).is_err());
+    }
+
+    #[test]
+    fn frames_are_read_as_they_were_said() {
+        let said = serde_json::to_value(Down::Removed { uid: "u".to_owned() }).unwrap();
+        assert_eq!(said, json!({ "say": "removed", "uid": "u" }));
+        let taken = vec![Taken::Written, Taken::TryAgain("full".to_owned())];
+        let text = serde_json::to_string(&Down::Taken {
+            number: 7,
+            taken: taken.clone(),
+        })
+        .unwrap();
+        let Down::Taken { number: 7, taken: read } = serde_json::from_str(&text).unwrap() else {
+            panic!("{text}");
+        };
+        assert_eq!(read, taken);
+        let new: Result<Up, _> = serde_json::from_value(json!({ "say": "song", "of": "bees" }));
+        assert!(new.is_err());
+    }
+}

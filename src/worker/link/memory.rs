@@ -1,0 +1,243 @@
+//! The worker's last assignments, in a small file: so that it can go on without a manager, also after a restart.
+//!
+//! A Task is kept as it was assigned last, with the status that the worker told last: what was over stays over. The file
+//! is replaced whole, so that a crash leaves the old one or the new one.
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cube_api::task::{Task, TaskStatus};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::Assignment;
+use crate::registry::TaskReport;
+
+/// What is remembered is written down so long after it changed, all changes of that time together.
+const WRITTEN: Duration = Duration::from_millis(500);
+
+/// The memory, as all who have to do with it share it. Cloning is cheap.
+#[derive(Clone)]
+pub struct Shared {
+    memory: Arc<Mutex<Memory>>,
+    changed: Arc<Notify>,
+}
+
+impl Shared {
+    /// Reads what a worker before this one left at `path`.
+    pub fn open(path: &Path) -> Self {
+        Self {
+            memory: Arc::new(Mutex::new(Memory::open(path))),
+            changed: Arc::default(),
+        }
+    }
+
+    /// Looks at it, or changes it.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Memory) -> T) -> T {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = look(&mut memory);
+        if memory.changed {
+            self.changed.notify_one();
+        }
+        result
+    }
+
+    /// Writes it down when it has changed, until `shutdown`, and then once more.
+    pub async fn keep(self, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            let changed = async {
+                self.changed.notified().await;
+                tokio::time::sleep(WRITTEN).await;
+            };
+            shutdown.run_until_cancelled(changed).await;
+            self.write_down().await;
+        }
+    }
+
+    async fn write_down(&self) {
+        let Some((path, tasks)) = self.with(Memory::take_changes) else {
+            return;
+        };
+        let written = tokio::task::spawn_blocking(move || write(&path, &tasks)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "cannot write down the last assignments; tried again with the next change");
+            self.memory.lock().unwrap_or_else(PoisonError::into_inner).changed = true;
+        }
+    }
+}
+
+/// What is remembered.
+pub struct Memory {
+    path: PathBuf,
+    /// By uid; what was told last of it, in that epoch.
+    tasks: BTreeMap<String, (Arc<Task>, Option<TaskStatus>)>,
+    changed: bool,
+}
+
+impl Memory {
+    /// A file that cannot be read counts as none: the manager knows.
+    fn open(path: &Path) -> Self {
+        let read = || -> Result<Vec<Task>, String> {
+            match std::fs::read(path) {
+                Ok(text) => serde_json::from_slice(&text).map_err(|error| error.to_string()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        let tasks = read().unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read the last assignments; the manager is waited for");
+            Vec::new()
+        });
+        let tasks = tasks
+            .into_iter()
+            .map(|task| (task.metadata.uid.clone(), (Arc::new(task), None)));
+        Self {
+            path: path.to_owned(),
+            tasks: tasks.collect(),
+            changed: false,
+        }
+    }
+
+    /// The Tasks that are remembered, with the status that was told last.
+    pub fn tasks(&self) -> Vec<Arc<Task>> {
+        self.tasks
+            .values()
+            .map(|(task, told)| remembered(task, told.as_ref()))
+            .collect()
+    }
+
+    /// A Task that is remembered.
+    pub fn get(&self, uid: &str) -> Option<&Arc<Task>> {
+        self.tasks.get(uid).map(|(task, _)| task)
+    }
+
+    /// Takes what the manager says.
+    pub fn assign(&mut self, assignment: &Assignment) {
+        match assignment {
+            Assignment::Snapshot(tasks) => {
+                let mut before = std::mem::take(&mut self.tasks);
+                for task in tasks {
+                    let known = before.remove(&task.metadata.uid);
+                    self.put(task, known);
+                }
+            }
+            Assignment::Changed(task) => {
+                let known = self.tasks.remove(&task.metadata.uid);
+                self.put(task, known);
+            }
+            Assignment::Removed(uid) => drop(self.tasks.remove(uid)),
+        }
+        self.changed = true;
+    }
+
+    fn put(&mut self, task: &Arc<Task>, known: Option<(Arc<Task>, Option<TaskStatus>)>) {
+        let told = known.and_then(|(old, told)| told.filter(|_| old.status.epoch == task.status.epoch));
+        self.tasks.insert(task.metadata.uid.clone(), (Arc::clone(task), told));
+    }
+
+    /// Takes what the worker tells.
+    pub fn told(&mut self, reports: &[TaskReport]) {
+        for report in reports {
+            if let Some((task, told)) = self.tasks.get_mut(&report.uid)
+                && task.status.epoch == report.epoch
+            {
+                *told = Some(report.status.clone());
+                self.changed = true;
+            }
+        }
+    }
+
+    /// What is to be written, if it is not in the file already.
+    fn take_changes(&mut self) -> Option<(PathBuf, Vec<Arc<Task>>)> {
+        let tasks = std::mem::take(&mut self.changed).then(|| self.tasks())?;
+        Some((self.path.clone(), tasks))
+    }
+}
+
+fn remembered(task: &Arc<Task>, told: Option<&TaskStatus>) -> Arc<Task> {
+    let Some(told) = told else { return Arc::clone(task) };
+    let status = TaskStatus {
+        node: task.status.node.clone(),
+        epoch: task.status.epoch,
+        ..told.clone()
+    };
+    Arc::new(Task {
+        status,
+        ..Task::clone(task)
+    })
+}
+
+/// Writes the file, which is on the disk then. Blocks.
+///
+/// # Errors
+/// Where it cannot be written; the old one then stays.
+fn write(path: &Path, tasks: &[Arc<Task>]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let file = std::fs::File::create(&beside)?;
+    let mut writer = io::BufWriter::new(&file);
+    serde_json::to_writer(&mut writer, tasks)?;
+    io::Write::flush(&mut writer)?;
+    drop(writer);
+    file.sync_data()?;
+    std::fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use cube_api::task::Phase;
+
+    use super::*;
+
+    fn task(uid: &str, epoch: u64) -> Arc<Task> {
+        let mut task = Task::default();
+        task.metadata.uid = uid.to_owned();
+        task.spec.image = "x".to_owned();
+        task.status.epoch = epoch;
+        Arc::new(task)
+    }
+
+    fn report(uid: &str, epoch: u64) -> TaskReport {
+        TaskReport {
+            uid: uid.to_owned(),
+            epoch,
+            status: TaskStatus {
+                phase: Phase::Completed,
+                ..TaskStatus::default()
+            },
+            ..TaskReport::default()
+        }
+    }
+
+    #[test]
+    fn what_was_told_is_remembered_over_a_restart_and_only_for_its_epoch() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("assignments");
+        let mut memory = Memory::open(&path);
+        assert!(memory.take_changes().is_none());
+        memory.assign(&Assignment::Snapshot(vec![task("a", 1), task("b", 1), task("c", 1)]));
+        memory.told(&[report("a", 1), report("b", 1), report("c", 0), report("nobody", 1)]);
+        memory.assign(&Assignment::Changed(task("b", 2)));
+        let (path, tasks) = memory.take_changes().unwrap();
+        write(&path, &tasks).unwrap();
+        assert!(memory.take_changes().is_none());
+
+        let mut memory = Memory::open(&path);
+        let phases = |memory: &Memory| -> Vec<(String, Phase)> {
+            let tasks = memory.tasks();
+            tasks
+                .iter()
+                .map(|task| (task.metadata.uid.clone(), task.status.phase))
+                .collect()
+        };
+        let expected = [("a", Phase::Completed), ("b", Phase::Pending), ("c", Phase::Pending)];
+        assert_eq!(phases(&memory), expected.map(|(uid, phase)| (uid.to_owned(), phase)));
+        memory.assign(&Assignment::Removed("a".to_owned()));
+        memory.assign(&Assignment::Snapshot(vec![task("c", 1)]));
+        assert_eq!(phases(&memory), [("c".to_owned(), Phase::Pending)]);
+
+        std::fs::write(&path, "[{ half").unwrap();
+        assert!(Memory::open(&path).tasks().is_empty());
+    }
+}
