@@ -1,4 +1,6 @@
 //! Node: a machine with an engine, as its worker tells it.
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +71,17 @@ pub struct Taint {
     pub value: String,
     /// What it does.
     pub effect: TaintEffect,
+}
+
+impl fmt::Display for Taint {
+    /// `key=value:NoSchedule`, as the command line takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        if !self.value.is_empty() {
+            write!(f, "={}", self.value)?;
+        }
+        write!(f, ":{:?}", self.effect)
+    }
 }
 
 /// What a taint does to Tasks that do not tolerate it.
