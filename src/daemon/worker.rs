@@ -160,6 +160,10 @@ impl Link for Narrated {
         self.link.assignments().await
     }
 
+    fn remember(&self, report: &TaskReport) {
+        self.link.remember(report);
+    }
+
     async fn report(&self, reports: Vec<TaskReport>) -> Vec<Taken> {
         self.link.report(reports).await
     }

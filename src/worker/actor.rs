@@ -367,6 +367,7 @@ impl Actor {
             status,
             gone,
         };
+        self.link.remember(&report);
         self.unsent.insert(uid.to_owned(), report);
     }
 

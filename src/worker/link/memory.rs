@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Assignment;
 use crate::registry::TaskReport;
 
-/// What is remembered is written down so long after it changed, all changes of that time together.
+/// What is remembered is written down when it changes, and then not for so long: what comes meanwhile is written together.
 const WRITTEN: Duration = Duration::from_millis(500);
 
 /// The memory, as all who have to do with it share it. Cloning is cheap.
@@ -47,12 +47,9 @@ impl Shared {
     /// Writes it down when it has changed, until `shutdown`, and then once more.
     pub async fn keep(self, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
-            let changed = async {
-                self.changed.notified().await;
-                tokio::time::sleep(WRITTEN).await;
-            };
-            shutdown.run_until_cancelled(changed).await;
+            shutdown.run_until_cancelled(self.changed.notified()).await;
             self.write_down().await;
+            shutdown.run_until_cancelled(tokio::time::sleep(WRITTEN)).await;
         }
     }
 
@@ -138,14 +135,12 @@ impl Memory {
     }
 
     /// Takes what the worker tells.
-    pub fn told(&mut self, reports: &[TaskReport]) {
-        for report in reports {
-            if let Some((task, told)) = self.tasks.get_mut(&report.uid)
-                && task.status.epoch == report.epoch
-            {
-                *told = Some(report.status.clone());
-                self.changed = true;
-            }
+    pub fn told(&mut self, report: &TaskReport) {
+        if let Some((task, told)) = self.tasks.get_mut(&report.uid)
+            && task.status.epoch == report.epoch
+        {
+            *told = Some(report.status.clone());
+            self.changed = true;
         }
     }
 
@@ -217,7 +212,9 @@ mod tests {
         let mut memory = Memory::open(&path);
         assert!(memory.take_changes().is_none());
         memory.assign(&Assignment::Snapshot(vec![task("a", 1), task("b", 1), task("c", 1)]));
-        memory.told(&[report("a", 1), report("b", 1), report("c", 0), report("nobody", 1)]);
+        for report in [report("a", 1), report("b", 1), report("c", 0), report("nobody", 1)] {
+            memory.told(&report);
+        }
         memory.assign(&Assignment::Changed(task("b", 2)));
         let (path, tasks) = memory.take_changes().unwrap();
         write(&path, &tasks).unwrap();

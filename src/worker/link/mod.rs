@@ -59,6 +59,10 @@ pub trait Link: Send + Sync + 'static {
     /// To be asked for once.
     async fn assignments(&self) -> BoxStream<'static, Assignment>;
 
+    /// What is seen and yet to be told, so that it is known also to a worker that starts while the manager is away. Never
+    /// waits.
+    fn remember(&self, _: &TaskReport) {}
+
     /// Tells what is seen, and what becomes of each. Waits while the manager is away.
     async fn report(&self, reports: Vec<TaskReport>) -> Vec<Taken>;
 
