@@ -1,15 +1,20 @@
 //! The Node object, as its worker tells it.
 use std::collections::BTreeMap;
 
-use cube_api::condition::{Condition, READY, Truth, set};
+use cube_api::condition::{Condition, READY, Truth, is_true, set};
 use cube_api::node::{Node, NodeInfo, Resources, Taint};
 use cube_api::quantity::Quantity;
+use cube_plan::pressure::{self, Space};
 use jiff::Timestamp;
 
 use crate::engine::EngineInfo;
 
 /// The condition that tells whether the engine answers.
 pub const ENGINE_READY: &str = "EngineReady";
+/// The condition that tells whether the engine's disk is nearly full.
+pub const DISK_PRESSURE: &str = "DiskPressure";
+/// The condition that tells whether memory is short.
+pub const MEMORY_PRESSURE: &str = "MemoryPressure";
 
 /// What does not change while the worker runs.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +38,48 @@ pub struct Reserved {
     pub cpu_milli: u64,
     /// Bytes of memory.
     pub memory: u64,
+}
+
+/// What room its machine has; nothing where the engine is not on this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    /// Memory.
+    pub memory: Option<Space>,
+    /// The disk with the engine's data.
+    pub disk: Option<Space>,
+}
+
+/// Tells whether the machine is short of something.
+pub fn tell_pressure(node: &mut Node, room: Room, now: Timestamp) {
+    let conditions = &mut node.status.conditions;
+    let mut tell = |kind: &str, space: Option<Space>, short: fn(bool, Space) -> bool, what: &str| {
+        let Some(space) = space else {
+            return conditions.retain(|condition| condition.kind != kind);
+        };
+        let is_short = short(is_true(conditions, kind), space);
+        let mebibytes = |bytes: u64| bytes >> 20;
+        let (reason, message) = match is_short {
+            true => (
+                format!("{what}Short"),
+                format!("{} of {} MiB left", mebibytes(space.free), mebibytes(space.total)),
+            ),
+            false => (format!("{what}Sufficient"), String::new()),
+        };
+        // How much is left is told once, as it was then: figures that change are no conditions.
+        if is_short && is_true(conditions, kind) {
+            return;
+        }
+        let condition = Condition {
+            kind: kind.to_owned(),
+            status: Truth::of(is_short),
+            reason,
+            message,
+            ..Condition::default()
+        };
+        set(conditions, condition, now);
+    };
+    tell(MEMORY_PRESSURE, room.memory, pressure::of_memory, "Memory");
+    tell(DISK_PRESSURE, room.disk, pressure::of_disk, "Disk");
 }
 
 /// The Node while its engine answers (`Ok`) or does not (`Err`, with the reason).
@@ -125,6 +172,32 @@ pub fn merged(before: Option<&Node>, told: &Node) -> Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pressure_is_told_when_it_begins_and_ends() {
+        let now = Timestamp::UNIX_EPOCH;
+        let room = |free: u64| Room {
+            disk: Some(Space {
+                total: 1000 << 20,
+                free: free << 20,
+            }),
+            memory: None,
+        };
+        let mut node = Node::default();
+        let mut told = |room| {
+            tell_pressure(&mut node, room, now);
+            let conditions = node.status.conditions.iter();
+            let told: Vec<String> = conditions
+                .map(|one| format!("{} {:?} {}", one.kind, one.status, one.message))
+                .collect();
+            told
+        };
+        assert_eq!(told(room(500)), ["DiskPressure False "]);
+        assert_eq!(told(room(90)), ["DiskPressure True 90 of 1000 MiB left"]);
+        assert_eq!(told(room(70)), ["DiskPressure True 90 of 1000 MiB left"]);
+        assert_eq!(told(room(500)), ["DiskPressure False "]);
+        assert_eq!(told(Room::default()), [] as [&str; 0]);
+    }
 
     #[test]
     fn what_the_worker_gives_changes_and_what_others_set_stays() {
