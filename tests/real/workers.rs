@@ -150,6 +150,43 @@ fn a_manager_or_a_worker_that_is_killed_stops_nothing_and_all_is_caught_up() {
 }
 
 #[test]
+fn a_worker_that_is_taken_down_brings_all_back_and_nothing_of_it_is_a_failure() {
+    let cube = Cube::manager();
+    let (mut a, b) = (Worker::start(&cube, "a"), Worker::start(&cube, "b"));
+    for name in ["a", "b"] {
+        cube.write(
+            &format!("{name}.json"),
+            &task(name, &json!({ "nodeSelector": { "cube/node": name } })),
+        );
+    }
+    cube.await_running("a");
+    cube.await_running("b");
+    let of_b = b.running("b");
+    let (data, address) = (cube.path("a"), a.engine.address());
+    let said = cube.ok(&[
+        "down",
+        "--yes",
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--docker-host",
+        &address,
+    ]);
+    assert!(said.contains("removed 1 container "), "{said}");
+    assert_eq!(a.all(), [] as [&str; 0]);
+    a.start_again(&cube);
+    let status = cube.await_status("a", "that it runs again", |status| {
+        a.running("a")
+            .first()
+            .is_some_and(|id| status["containerID"] == id.as_str())
+    });
+    assert!(
+        status["restarts"].is_null() && status["lastTermination"].is_null(),
+        "{status}"
+    );
+    assert_eq!(b.running("b"), of_b);
+}
+
+#[test]
 fn a_second_worker_of_a_name_is_refused_and_touches_nothing() {
     let cube = Cube::manager();
     let a = Worker::start(&cube, "a");

@@ -391,7 +391,10 @@ impl Dialer {
                 return;
             }
         };
-        self.assigned = true;
+        if !std::mem::replace(&mut self.assigned, true) {
+            let before = self.memory.with(|memory| memory.tasks());
+            let _ = self.assignments.send(Assignment::Resume(before));
+        }
         self.memory.with(|memory| memory.assign(&assignment));
         let _ = self.assignments.send(assignment);
     }

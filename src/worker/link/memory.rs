@@ -76,20 +76,14 @@ pub struct Memory {
 impl Memory {
     /// A file that cannot be read counts as none: the manager knows.
     fn open(path: &Path) -> Self {
-        let read = || -> Result<Vec<Task>, String> {
-            match std::fs::read(path) {
-                Ok(text) => serde_json::from_slice(&text).map_err(|error| error.to_string()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-                Err(error) => Err(error.to_string()),
-            }
-        };
-        let tasks = read().unwrap_or_else(|error| {
+        let tasks = read(path).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot read the last assignments; the manager is waited for");
             Vec::new()
         });
-        let tasks = tasks
-            .into_iter()
-            .map(|task| (task.metadata.uid.clone(), (Arc::new(task), None)));
+        let tasks = tasks.into_iter().map(|task| {
+            let told = Some(task.status.clone());
+            (task.metadata.uid.clone(), (task, told))
+        });
         Self {
             path: path.to_owned(),
             tasks: tasks.collect(),
@@ -125,6 +119,7 @@ impl Memory {
                 self.put(task, known);
             }
             Assignment::Removed(uid) => drop(self.tasks.remove(uid)),
+            Assignment::Resume(_) => return,
         }
         self.changed = true;
     }
@@ -164,11 +159,23 @@ fn remembered(task: &Arc<Task>, told: Option<&TaskStatus>) -> Arc<Task> {
     })
 }
 
+/// Reads the file: the Tasks as a worker told of them last; none where there is no file.
+///
+/// # Errors
+/// Where it cannot be read, or is none of ours.
+pub fn read(path: &Path) -> io::Result<Vec<Arc<Task>>> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(serde_json::from_slice(&text)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes the file, which is on the disk then. Blocks.
 ///
 /// # Errors
 /// Where it cannot be written; the old one then stays.
-fn write(path: &Path, tasks: &[Arc<Task>]) -> io::Result<()> {
+pub fn write(path: &Path, tasks: &[Arc<Task>]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let file = std::fs::File::create(&beside)?;
     let mut writer = io::BufWriter::new(&file);

@@ -14,7 +14,7 @@ pub mod door;
 mod frames;
 mod keeper;
 pub mod local;
-mod memory;
+pub mod memory;
 mod stream;
 
 use std::sync::Arc;
@@ -33,6 +33,8 @@ use crate::registry::TaskReport;
 /// What the manager tells a worker.
 #[derive(Clone, Debug)]
 pub enum Assignment {
+    /// The Tasks as a worker before this one knew them and told of them; a snapshot follows, and nothing is done before.
+    Resume(Vec<Arc<Task>>),
     /// All Tasks of the node, as they are now; what is not in it is no longer the node's.
     Snapshot(Vec<Arc<Task>>),
     /// A Task of the node, as it is now.
