@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 
 use cube_api::condition::{Condition, READY, Truth, set};
+use cube_api::meta::NODE_LABEL;
 use cube_api::node::{Node, NodeInfo, Resources, Taint};
 use cube_api::quantity::Quantity;
 use jiff::Timestamp;
@@ -42,13 +43,13 @@ pub fn node(identity: &Identity, engine: Result<&EngineInfo, &str>, before: &Nod
     node.metadata.labels = identity.labels.clone();
     node.metadata
         .labels
-        .insert("cube/node".to_owned(), identity.name.clone());
+        .insert(NODE_LABEL.to_owned(), identity.name.clone());
     node.spec.taints = identity.taints.clone();
     if let Ok(info) = engine {
         let resources = Resources {
             cpu: Quantity::from_milli(info.cpus * 1000),
             memory: Quantity::bytes(info.memory_bytes),
-            tasks: None,
+            ..Resources::default()
         };
         let reserved = &identity.reserved;
         node.status.allocatable = Resources {
