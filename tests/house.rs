@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("client", &["registry", "world"]),
     // The log's options are the engine's words.
     ("server", &["registry", "store", "world", "engine"]),
-    ("controllers", &["registry", "store", "world"]),
+    ("controllers", &["registry", "store", "world", "roster"]),
     ("scheduler", &["registry", "store", "world"]),
     (
         "worker",

@@ -11,7 +11,7 @@ use super::{
     wait::{self, Awaited},
 };
 use crate::{
-    client::{Applied, Apply, Outcome, Refusal},
+    client::{Applied, Apply, Client, Outcome, Refusal},
     manifest::Diagnostic,
 };
 
@@ -50,42 +50,60 @@ impl Args {
             objects: mut manifests, ..
         } = manifests::read(&self.files, context, "nothing was applied")?;
         let client = context.client();
-        let batch = Apply {
+        let how = Apply {
             take_over: self.take_over,
             dry_run: self.dry_run,
-            objects: manifests
-                .iter_mut()
-                .map(|manifest| std::mem::take(&mut manifest.value))
-                .collect(),
+            ..Apply::default()
         };
-        let applied = client.apply(&batch).await?;
-        tell_refused(context, &manifests, &applied)?;
-        let mut awaited = Vec::new();
-        let mut lines = String::new();
-        for (manifest, applied) in manifests.iter().zip(&applied) {
-            let word = match applied.outcome {
-                Outcome::Created => "created",
-                Outcome::Configured => "configured",
-                _ => "unchanged",
-            };
-            let note = if self.dry_run { " (dry run)" } else { "" };
-            lines.push_str(&format!("{} {word}{note}\n", context.shown(&manifest.id)));
-            // What was changed may have failed before: that is not this apply's.
-            let before = match applied.outcome {
-                Outcome::Configured => applied.failures,
-                _ => 0,
-            };
-            awaited.push(Awaited {
-                id: manifest.id.clone(),
-                before,
-            });
-        }
-        context.output.bytes(lines.as_bytes())?;
+        let awaited = apply(&client, context, &mut manifests, how).await?;
         if self.wait {
             return wait::until_all_run(&client, context, &awaited, self.timeout).await;
         }
         Ok(Exit::Done)
     }
+}
+
+/// Applies what files say, and tells what became of each; answers what there is to wait for.
+///
+/// # Errors
+/// When one of them is refused: then nothing is written.
+pub async fn apply(
+    client: &Client,
+    context: &Context,
+    manifests: &mut [Manifest],
+    how: Apply,
+) -> Result<Vec<Awaited>, CliError> {
+    let batch = Apply {
+        objects: manifests
+            .iter_mut()
+            .map(|manifest| std::mem::take(&mut manifest.value))
+            .collect(),
+        ..how
+    };
+    let applied = client.apply(&batch).await?;
+    tell_refused(context, manifests, &applied)?;
+    let mut awaited = Vec::new();
+    let mut lines = String::new();
+    for (manifest, applied) in manifests.iter().zip(&applied) {
+        let word = match applied.outcome {
+            Outcome::Created => "created",
+            Outcome::Configured => "configured",
+            _ => "unchanged",
+        };
+        let note = if batch.dry_run { " (dry run)" } else { "" };
+        lines.push_str(&format!("{} {word}{note}\n", context.shown(&manifest.id)));
+        // What was changed may have failed before: that is not this apply's.
+        let before = match applied.outcome {
+            Outcome::Configured => applied.failures,
+            _ => 0,
+        };
+        awaited.push(Awaited {
+            id: manifest.id.clone(),
+            before,
+        });
+    }
+    context.output.bytes(lines.as_bytes())?;
+    Ok(awaited)
 }
 
 /// What the server refuses is shown in the file that says it.

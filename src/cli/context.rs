@@ -90,6 +90,15 @@ impl Context {
         }
     }
 
+    /// What has to be said beside a verb for it to look in that namespace: nothing, or ` -n NAMESPACE`.
+    pub fn elsewhere(&self, namespace: &str) -> String {
+        match namespace {
+            "" => String::new(),
+            namespace if namespace == self.namespace() && self.namespace.is_none() => String::new(),
+            namespace => format!(" -n {namespace}"),
+        }
+    }
+
     /// Which object a value of the server's is.
     pub fn id_of(&self, kind: Kind, value: &serde_json::Value) -> ObjectId {
         let text = |field: &str| value["metadata"][field].as_str().unwrap_or_default().to_owned();
@@ -103,11 +112,7 @@ impl Context {
     /// That an object is not there, with how to see what is.
     pub fn not_found(&self, id: &ObjectId) -> CliError {
         let plural = id.kind.info().plural;
-        let elsewhere = match &id.namespace[..] {
-            "" => String::new(),
-            namespace if namespace == self.namespace() && self.namespace.is_none() => String::new(),
-            namespace => format!(" -n {namespace}"),
-        };
+        let elsewhere = self.elsewhere(&id.namespace);
         CliError::ended(super::error::Exit::Error, format!("there is no {}", self.shown(id)))
             .with_hint(format!("`cube get {plural}{elsewhere}` shows what there is"))
     }

@@ -4,7 +4,6 @@ use std::time::Duration;
 use clap::{ArgAction, ValueEnum};
 use cube_api::{meta::ObjectMeta, source::Source};
 use serde_json::Value;
-use tokio::time::timeout;
 
 use super::{
     Context,
@@ -12,9 +11,10 @@ use super::{
     manifests::{self, FileArgs},
     names::{self, Wanted},
     output::words,
+    removal::{Doomed, Removal},
 };
 use crate::{
-    client::{Cascade, Change, Client, Delete, Form, Selection},
+    client::{Cascade, Client, Delete},
     registry::PERSON,
     source::ObjectId,
 };
@@ -68,12 +68,6 @@ enum CascadeArg {
     Orphan,
 }
 
-/// An object that is to go: this very one.
-struct Doomed {
-    id: ObjectId,
-    uid: String,
-}
-
 impl Args {
     /// Deletes, and waits.
     pub async fn run(self, context: &Context) -> Result<Exit, CliError> {
@@ -93,62 +87,14 @@ impl Args {
             },
             uid: None,
         };
-        let mut going = Vec::new();
-        for one in doomed {
-            let Doomed { id, uid } = &one;
-            let how = Delete {
-                uid: Some(uid.clone()),
-                ..how.clone()
-            };
-            match client.delete(id.kind, &id.namespace, &id.name, &how).await {
-                Ok(told) if told["kind"] == "Status" => self.tell_gone(context, id)?,
-                // It went by itself in between, or another took its place: this one is gone.
-                Err(error) if error.is_not_found() => self.tell_gone(context, id)?,
-                Ok(_) => going.push(one),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if !self.wait {
-            for one in &going {
-                context
-                    .output
-                    .line(&format!("{} is being deleted", context.shown(&one.id)))?;
-            }
-            return Ok(Exit::Done);
-        }
-        let waiting = self.wait(&client, context, &going);
-        let Some(limit) = self.timeout else {
-            return waiting.await;
+        let removal = Removal {
+            how,
+            wait: self.wait,
+            timeout: self.timeout,
+            done: "deleted",
+            under_way: "being deleted",
         };
-        timeout(limit, waiting).await.unwrap_or_else(|_| {
-            let message = format!("not all was gone within {}; it goes on", words::took(limit));
-            Err(CliError::ended(Exit::TimedOut, message).with_hint("`cube get` shows why it is still there"))
-        })
-    }
-
-    fn tell_gone(&self, context: &Context, id: &ObjectId) -> Result<(), CliError> {
-        context.output.line(&format!("{} deleted", context.shown(id)))
-    }
-
-    async fn wait(&self, client: &Client, context: &Context, going: &[Doomed]) -> Result<Exit, CliError> {
-        for Doomed { id, uid } in going {
-            let is_it = |value: &Value| value["metadata"]["uid"] == *uid.as_str();
-            let selection = Selection::of(&id.namespace).named(&id.name);
-            let mut follow = client.follow(id.kind, selection, Form::Objects);
-            loop {
-                match follow.next().await? {
-                    Change::All(list) if !list["items"].as_array().is_some_and(|items| items.iter().any(is_it)) => {
-                        break;
-                    }
-                    Change::Set(object) if !is_it(&object) => break,
-                    Change::Gone(_) => break,
-                    Change::Lost(error) => context.output.note(&format!("{error}; trying again")),
-                    Change::All(_) | Change::Set(_) => {}
-                }
-            }
-            self.tell_gone(context, id)?;
-        }
-        Ok(Exit::Done)
+        removal.carry_out(&client, context, doomed).await
     }
 
     /// What is to go, what depends on others first.
@@ -203,7 +149,7 @@ impl Args {
         for (id, value) in found {
             let meta: ObjectMeta = serde_json::from_value(value["metadata"].clone()).unwrap_or_default();
             self.tell_who_makes_it(client, context, &id, &meta).await;
-            doomed.push(Doomed { id, uid: meta.uid });
+            doomed.push(Doomed::new(id, &meta));
         }
         Ok(doomed)
     }

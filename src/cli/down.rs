@@ -1,9 +1,9 @@
 //! `cube down`: the containers and networks of a data directory go; objects and data stay.
-use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 
 use super::{
     Context,
+    ask::confirmed,
     error::{CliError, Exit},
     node_args::EngineArgs,
     output::words,
@@ -62,22 +62,6 @@ impl Args {
 async fn served(context: &Context) -> Option<PathBuf> {
     let info = context.client().info().await.ok()?;
     info["dataDir"].as_str().map(PathBuf::from)
-}
-
-fn confirmed(context: &Context, question: &str) -> Result<bool, CliError> {
-    if !std::io::stdin().is_terminal() {
-        return Err(
-            CliError::usage("this asks before it removes anything, and there is nobody to ask")
-                .with_hint("--yes says yes beforehand"),
-        );
-    }
-    context.output.talk(question);
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(CliError::io("read the answer"))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn shown(taken: TakenDown) -> String {

@@ -7,9 +7,11 @@
 //! line in [`Verb`] and in `run` below. Data goes to `context.output`'s `line`, `json`, `table`; talk to `note`, `warn`, `talk`.
 mod apply;
 mod approve;
+mod ask;
 mod backup;
 mod completion;
 mod context;
+mod cordon;
 mod delete;
 mod describe;
 mod down;
@@ -19,13 +21,19 @@ mod get;
 mod logs;
 mod manifests;
 mod names;
+mod node;
 mod node_args;
+mod nodes;
 mod output;
 mod places;
 mod proxy;
+mod removal;
 mod restart;
 mod restore;
+mod run;
 mod schema;
+mod status;
+mod stop;
 mod up;
 mod validate;
 mod version;
@@ -56,6 +64,9 @@ enum Verb {
     Manager(up::ManagerArgs),
     Worker(worker::Args),
     Down(down::Args),
+    Status(status::Args),
+    Run(run::Args),
+    Stop(stop::Args),
     Apply(apply::Args),
     Get(get::Args),
     Describe(describe::Args),
@@ -64,6 +75,10 @@ enum Verb {
     Events(events::Args),
     Restart(restart::Args),
     Approve(approve::Args),
+    Nodes(nodes::Args),
+    Node(node::Args),
+    Cordon(cordon::CordonArgs),
+    Uncordon(cordon::UncordonArgs),
     Validate(validate::Args),
     Schema(schema::Args),
     Proxy(proxy::Args),
@@ -85,6 +100,9 @@ impl Verb {
             Self::Manager(args) => args.run(context).await,
             Self::Worker(args) => args.run(context).await,
             Self::Down(args) => args.run(context).await,
+            Self::Status(args) => args.run(context).await,
+            Self::Run(args) => args.run(context).await,
+            Self::Stop(args) => args.run(context).await,
             Self::Apply(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,
             Self::Describe(args) => args.run(context).await,
@@ -93,6 +111,10 @@ impl Verb {
             Self::Events(args) => args.run(context).await,
             Self::Restart(args) => args.run(context).await,
             Self::Approve(args) => args.run(context).await,
+            Self::Nodes(args) => args.run(context).await,
+            Self::Node(args) => args.run(context).await,
+            Self::Cordon(args) => args.run(context).await,
+            Self::Uncordon(args) => args.run(context).await,
             Self::Validate(args) => args.run(context).await,
             Self::Schema(args) => args.run(context).await,
             Self::Proxy(args) => args.run(context).await,

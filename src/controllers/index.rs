@@ -1,4 +1,4 @@
-//! Who owns whom, kept with each change, so that no loop passes over what does not concern it.
+//! Who owns whom, and which node has which Tasks, kept with each change, so that no loop passes over what does not concern it.
 //!
 //! Plain data: always what it would be if it were built from everything at once.
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,17 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use cube_api::{
     kinds::Kind,
     meta::{DEPLOYMENT_LABEL, OwnerReference},
+    task::Task,
 };
 
 use crate::{registry::Object, store::Key};
 
-/// Who owns whom.
+/// Who owns whom, and who is where.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Index {
     /// By the uid of an owner.
     dependents: BTreeMap<String, BTreeSet<Key>>,
     /// What no controller owns and what bears a Deployment's label, by namespace and label.
     strays: BTreeMap<(String, String), BTreeSet<Key>>,
+    /// The Tasks that a node has, by its name, and whether they are to leave it.
+    nodes: BTreeMap<String, BTreeMap<Key, bool>>,
     known: BTreeMap<Key, Known>,
 }
 
@@ -25,6 +28,8 @@ pub(super) struct Index {
 struct Known {
     owners: Vec<OwnerReference>,
     stray: Option<(String, String)>,
+    /// The Task's node, and whether it is to leave it.
+    node: Option<(String, bool)>,
 }
 
 impl Index {
@@ -36,6 +41,10 @@ impl Index {
         let new = Known {
             owners: meta.owner_references.clone(),
             stray: label.map(|label| (object.namespace().to_owned(), label.clone())),
+            node: object.try_typed::<Task>().and_then(|task| {
+                let node = task.status.node.clone()?;
+                Some((node, task.status.eviction.is_some()))
+            }),
         };
         if self.known.get(key).is_some_and(|old| *old == new) {
             return None;
@@ -45,6 +54,9 @@ impl Index {
         if nothing {
             return Some(old).filter(|old| !old.is_empty());
         }
+        if let Some((node, leaves)) = &new.node {
+            self.nodes.entry(node.clone()).or_default().insert(key.clone(), *leaves);
+        }
         for owner in &new.owners {
             let dependents = self.dependents.entry(owner.uid.clone()).or_default();
             dependents.insert(key.clone());
@@ -52,8 +64,9 @@ impl Index {
         if let Some(stray) = &new.stray {
             self.strays.entry(stray.clone()).or_default().insert(key.clone());
         }
+        let same = old == new.owners;
         self.known.insert(key.clone(), new);
-        Some(old)
+        (!same).then_some(old)
     }
 
     /// The object is gone; answers with the owners that it had.
@@ -77,7 +90,26 @@ impl Index {
                 self.strays.remove(stray);
             }
         }
+        if let Some((node, _)) = &old.node
+            && let Some(tasks) = self.nodes.get_mut(node)
+        {
+            tasks.remove(key);
+            if tasks.is_empty() {
+                self.nodes.remove(node);
+            }
+        }
         old.owners
+    }
+
+    /// The Tasks that a node has.
+    pub fn on_node(&self, node: &str) -> impl Iterator<Item = &Key> {
+        self.nodes.get(node).into_iter().flatten().map(|(key, _)| key)
+    }
+
+    /// Those of them that are to leave it.
+    pub fn leaving(&self, node: &str) -> impl Iterator<Item = &Key> {
+        let tasks = self.nodes.get(node).into_iter().flatten();
+        tasks.filter(|(_, leaves)| **leaves).map(|(key, _)| key)
     }
 
     /// What the owner of that uid owns.

@@ -14,6 +14,7 @@ mod event;
 mod garbage;
 mod index;
 mod namespace;
+mod node;
 mod queue;
 mod runner;
 #[cfg(test)]
@@ -23,16 +24,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     registry::{Recorder, Registry},
+    roster::Roster,
     world::World,
 };
 
 /// Runs all loops until `shutdown`.
-pub async fn run(registry: Registry, world: World, recorder: Recorder, shutdown: CancellationToken) {
+pub async fn run(registry: Registry, world: World, roster: Roster, recorder: Recorder, shutdown: CancellationToken) {
     let hands: Vec<Box<dyn runner::Hand>> = vec![
         Box::new(deployment::Deployments),
         Box::new(garbage::Garbage),
         Box::new(namespace::Namespaces),
         Box::new(event::Events::default()),
+        Box::new(node::Nodes::new(roster)),
     ];
     runner::Runner::new(registry, world, recorder, hands)
         .run(shutdown)

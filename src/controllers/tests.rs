@@ -1,5 +1,6 @@
 //! The loops and the scheduler together, over a registry in memory. Each test ends at rest.
 pub(crate) mod bed;
+mod nodes;
 
 use std::{collections::BTreeSet, time::Duration};
 

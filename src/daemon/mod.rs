@@ -181,7 +181,7 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
     let told = recorder.of("controllers");
     parts.run(
         "the controllers",
-        controllers::run(registry.clone(), world.clone(), told, shutdown.clone()),
+        controllers::run(registry.clone(), world.clone(), roster.clone(), told, shutdown.clone()),
     );
     let told = recorder.of("scheduler");
     parts.run(

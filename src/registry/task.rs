@@ -3,9 +3,9 @@
 //! A binding begins an epoch. A report counts only if it is of this uid, node and epoch, so that a node that was given
 //! up cannot speak for a Task that has moved.
 use cube_api::{
-    condition::{self, Condition, SCHEDULED, Truth},
+    condition::{self, Condition, READY, SCHEDULED, Truth},
     kinds::{Kind, Resource},
-    task::{Phase, Task, TaskStatus},
+    task::{Eviction, Phase, Task, TaskStatus},
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -72,7 +72,8 @@ impl Registry {
 
     async fn report_one(&self, node: &str, report: &TaskReport) -> Result<(), ApiError> {
         let options = WriteOptions::new("worker");
-        let decide = |before: &Object| reported(before, node, report);
+        let now = self.world.now();
+        let decide = |before: &Object| reported(before, node, report, now);
         let written = self.modify(Kind::Task, &report.namespace, &report.name, &options, decide);
         written.await.map(drop)
     }
@@ -121,8 +122,74 @@ pub(super) fn bound(snapshot: &Snapshot, before: &Object, node: &str, now: Times
     Ok(with_status(before, &status, &[]))
 }
 
+/// A Task that is to leave its node; one that is asked to leave at once is not asked to wait again.
+pub(super) fn evicted(before: &Object, eviction: &Eviction) -> Result<Next, ApiError> {
+    let conflict = |why: &str| Err(ApiError::conflict(Kind::Task, before.name(), why.to_owned()));
+    let Some(task) = before.try_typed::<Task>() else {
+        return Err(rules::no_subresource(before.kind(), before.name(), "eviction"));
+    };
+    if task.status.node.is_none() {
+        return conflict("no node has it");
+    }
+    if before.is_deleting() {
+        return conflict("it is being deleted");
+    }
+    if task.status.phase.is_over() {
+        return conflict("it is over");
+    }
+    let mut status = task.status.clone();
+    if !(status.leaves_now() && eviction.after_replacement) {
+        status.eviction = Some(eviction.clone());
+    }
+    Ok(with_status(before, &status, &[]))
+}
+
+/// A Task without its node: it waits for another one, or goes if it is being deleted.
+pub(super) fn released(before: &Object, reason: &str, message: &str, now: Timestamp) -> Result<Next, ApiError> {
+    let Some(task) = before.try_typed::<Task>() else {
+        return Err(rules::no_subresource(before.kind(), before.name(), "binding"));
+    };
+    if task.status.node.is_none() || (task.status.phase.is_over() && !before.is_deleting()) {
+        let why = "it has no node to lose".to_owned();
+        return Err(ApiError::conflict(Kind::Task, before.name(), why));
+    }
+    if before.is_deleting() {
+        return Ok(with_status(before, &task.status, &[CONTAINER_FINALIZER]));
+    }
+    Ok(with_status(before, &without_node(task, reason, message, now), &[]))
+}
+
+/// The status of a Task that waits for another node. What counts over all its containers stays; the failures in a row may
+/// have been the node's.
+fn without_node(task: &Task, reason: &str, message: &str, now: Timestamp) -> TaskStatus {
+    let old = &task.status;
+    let mut conditions = old.conditions.clone();
+    for kind in [SCHEDULED, READY] {
+        let condition = Condition {
+            kind: kind.to_owned(),
+            status: Truth::False,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            observed_generation: task.metadata.generation,
+            ..Condition::default()
+        };
+        condition::set(&mut conditions, condition, now);
+    }
+    TaskStatus {
+        phase: Phase::Pending,
+        epoch: old.epoch,
+        restarts: old.restarts,
+        last_termination: old.last_termination.clone(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        conditions,
+        observed_generation: task.metadata.generation,
+        ..TaskStatus::default()
+    }
+}
+
 /// A Task as a report leaves it.
-fn reported(before: &Object, node: &str, report: &TaskReport) -> Result<Next, ApiError> {
+fn reported(before: &Object, node: &str, report: &TaskReport, now: Timestamp) -> Result<Next, ApiError> {
     let task: &Task = before.typed();
     let (old, name) = (&task.status, before.name());
     let shown = shown(Task::KIND, before.namespace(), name);
@@ -137,11 +204,24 @@ fn reported(before: &Object, node: &str, report: &TaskReport) -> Result<Next, Ap
     if old.epoch != report.epoch {
         return conflict(format!("{shown} is in epoch {} now, not {}", old.epoch, report.epoch));
     }
-    let status = TaskStatus {
+    if report.gone
+        && !before.is_deleting()
+        && let Some(eviction) = old.eviction.as_ref().filter(|_| old.leaves_now())
+    {
+        let status = without_node(task, &eviction.reason, &eviction.message, now);
+        return Ok(with_status(before, &status, &[]));
+    }
+    let mut status = TaskStatus {
         node: old.node.clone(),
         epoch: old.epoch,
+        eviction: old.eviction.clone(),
         ..report.status.clone()
     };
+    // Since when something is so is told by the manager's clock: a node's may be wrong.
+    for new in &mut status.conditions {
+        let same = condition::find(&old.conditions, &new.kind).filter(|old| old.status == new.status);
+        new.last_transition_time = same.and_then(|old| old.last_transition_time).or(Some(now));
+    }
     let released: &[&str] = if report.gone && before.is_deleting() {
         &[CONTAINER_FINALIZER]
     } else {

@@ -1,7 +1,7 @@
 //! The verb of the loops: one decision, one transaction, on the condition that what it was made on is still so.
 //!
 //! It keeps every rule of the clients' verbs; what it adds is that several objects change together or not at all.
-use cube_api::{kinds::Kind, shape::UnknownFields};
+use cube_api::{kinds::Kind, shape::UnknownFields, task::Eviction};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -41,6 +41,23 @@ pub enum Write {
         task: Object,
         /// The node.
         node: String,
+    },
+    /// A Task that was read is to leave its node: its worker stops it first.
+    Evict {
+        /// The Task as it was read.
+        task: Object,
+        /// Why.
+        eviction: Eviction,
+    },
+    /// A Task that was read has no node any more, at once: its worker cannot be asked, or is asked no more. One that is
+    /// being deleted goes.
+    Release {
+        /// The Task as it was read.
+        task: Object,
+        /// Why, in one word.
+        reason: String,
+        /// Why, for people.
+        message: String,
     },
 }
 
@@ -120,6 +137,14 @@ impl Registry {
             }
             Write::Bind { task, node } => {
                 let next: Next = task::bound(&self.snapshot(), &task, &node, self.world.now())?;
+                Step::change(task, next)
+            }
+            Write::Evict { task, eviction } => {
+                let next = task::evicted(&task, &eviction)?;
+                Step::change(task, next)
+            }
+            Write::Release { task, reason, message } => {
+                let next = task::released(&task, &reason, &message, self.world.now())?;
                 Step::change(task, next)
             }
         })

@@ -16,6 +16,8 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(test)]
+pub(crate) use agent::tests::Nobody;
 pub use agent::{Agent, AgentError};
 
 /// How often a worker is heard from at the latest, and how often [`Roster::keep_awake`] looks at the clock. A node's
@@ -185,7 +187,6 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agent::tests::Nobody;
 
     fn nobody() -> Arc<dyn Agent> {
         Arc::new(Nobody)

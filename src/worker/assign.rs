@@ -2,7 +2,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cube_api::task::Task;
+use cube_api::condition;
+use cube_api::task::{Task, TaskStatus};
 use cube_plan::worker::{Progress, wanted_hash};
 use jiff::SignedDuration;
 
@@ -55,9 +56,11 @@ impl Actor {
                     && slot.task.metadata.annotations == task.metadata.annotations
                     && slot.task.metadata.labels == task.metadata.labels
                     && slot.task.metadata.deletion_timestamp == task.metadata.deletion_timestamp
-                    && slot.task.status.epoch == task.status.epoch;
+                    && slot.task.status.epoch == task.status.epoch
+                    && slot.task.status.eviction == task.status.eviction;
                 if slot.task.status.epoch != task.status.epoch {
                     slot.reported = None;
+                    slot.told_gone = false;
                 }
                 slot.assigned = true;
                 slot.task = task;
@@ -91,8 +94,12 @@ impl Actor {
     /// A status that is not as it was last told, someone else has written over: it is told again.
     pub(super) fn set_right(&mut self, uid: &str) {
         let Some(slot) = self.slots.get_mut(uid) else { return };
-        let told = slot.reported.as_ref();
-        if slot.assigned && told.is_some_and(|told| *told != slot.task.status) {
+        let Some(told) = slot.reported.as_ref().filter(|_| slot.assigned) else {
+            return;
+        };
+        if as_stored(told, &slot.task.status) == slot.task.status {
+            slot.reported = Some(slot.task.status.clone());
+        } else {
             slot.reported = None;
             self.dirty.insert(uid.to_owned());
         }
@@ -115,4 +122,22 @@ impl Actor {
         self.dirty.insert(uid.to_owned());
         self.drop_unused_networks();
     }
+}
+
+/// What was told, with what is the manager's to say: where the Task is, why it is to leave, and since when a condition is
+/// as it is.
+fn as_stored(told: &TaskStatus, stored: &TaskStatus) -> TaskStatus {
+    let mut status = TaskStatus {
+        node: stored.node.clone(),
+        epoch: stored.epoch,
+        eviction: stored.eviction.clone(),
+        ..told.clone()
+    };
+    for condition in &mut status.conditions {
+        let same = condition::find(&stored.conditions, &condition.kind).filter(|same| same.status == condition.status);
+        if let Some(same) = same {
+            condition.last_transition_time = same.last_transition_time;
+        }
+    }
+    status
 }

@@ -7,3 +7,4 @@ mod output;
 mod proxy;
 mod streams;
 mod validate;
+mod verbs;

@@ -22,8 +22,9 @@ fn the_whole_reference() {
     let environment = Environment::new();
     let top = environment.run("--help");
     let mut reference = format!("$ cube --help\n{top}");
-    let verbs = verbs(&top.stdout);
+    let mut verbs = verbs(&top.stdout);
     assert!(verbs.contains(&"apply".to_owned()), "{verbs:?}");
+    verbs.extend(["node delete"].map(str::to_owned));
     for verb in verbs.iter().filter(|verb| *verb != "help") {
         let help = environment.run(&format!("{verb} --help"));
         assert_eq!(help.code, 0);
@@ -48,6 +49,14 @@ fn who_needs_a_server_says_that_there_is_none() {
         "approve",
         "proxy",
         "backup b",
+        "run nginx",
+        "run -f a.yaml",
+        "stop a",
+        "status",
+        "nodes",
+        "cordon a",
+        "uncordon a",
+        "node delete a",
         "apply -f a.yaml",
         "version",
     ] {

@@ -1,4 +1,6 @@
 //! Node: a machine with an engine, as its worker tells it.
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,33 @@ pub struct NodeSpec {
     /// What keeps Tasks away that do not tolerate it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub taints: Vec<Taint>,
+    /// Its Tasks are to leave it, as far as they can. `cube drain` sets it, `cube uncordon` takes it away.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drain: Option<Drain>,
+}
+
+/// How a Node is emptied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Drain {
+    /// So many Tasks are on their way at once; default 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1), extend("default" = 1))]
+    pub max_parallel: u32,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { max_parallel: one() }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 /// Keeps Tasks away that do not tolerate it.
@@ -42,6 +71,17 @@ pub struct Taint {
     pub value: String,
     /// What it does.
     pub effect: TaintEffect,
+}
+
+impl fmt::Display for Taint {
+    /// `key=value:NoSchedule`, as the command line takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        if !self.value.is_empty() {
+            write!(f, "={}", self.value)?;
+        }
+        write!(f, ":{:?}", self.effect)
+    }
 }
 
 /// What a taint does to Tasks that do not tolerate it.

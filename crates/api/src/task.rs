@@ -372,6 +372,11 @@ pub struct Toleration {
     /// Effect of the taint; absent: every effect.
     #[serde(default, skip_serializing_if = "is_default")]
     pub effect: Option<TaintEffect>,
+    /// For so many seconds it stays on a node that has the taint (with `effect: NoExecute`); absent: for ever. Nodes that
+    /// are lost have `cube/unreachable:NoExecute`, those without their engine `cube/not-ready:NoExecute`; both are
+    /// tolerated for 30 s where nothing is said of them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub toleration_seconds: Option<u64>,
 }
 
 /// How a toleration matches a taint's value.
@@ -441,6 +446,9 @@ pub struct TaskStatus {
     /// How the last container ended.
     #[serde(default, skip_serializing_if = "is_default")]
     pub last_termination: Option<Termination>,
+    /// Why it is to leave its node, if it is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub eviction: Option<Eviction>,
     /// `Ready` and others.
     #[serde(default, skip_serializing_if = "is_default")]
     pub conditions: Vec<Condition>,
@@ -449,7 +457,29 @@ pub struct TaskStatus {
     pub observed_generation: u64,
 }
 
+/// A Task is to leave its node, and run on another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Eviction {
+    /// Why, in one word: `Drained`, `Tainted`, `Preempted`, `Rebalanced`.
+    pub reason: String,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub message: String,
+    /// Its container runs on until its Deployment has another Task in its place, and then goes with this one; else it is
+    /// stopped at once.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub after_replacement: bool,
+}
+
 impl TaskStatus {
+    /// Whether the Task's container is to be stopped now, for the Task to run elsewhere.
+    pub fn leaves_now(&self) -> bool {
+        self.eviction
+            .as_ref()
+            .is_some_and(|eviction| !eviction.after_replacement)
+    }
+
     /// The status as it is when it has been stored and read again: its times have whole seconds.
     #[must_use]
     pub fn in_whole_seconds(mut self) -> Self {

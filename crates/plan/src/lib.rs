@@ -3,6 +3,7 @@ pub mod deployment;
 pub mod event;
 pub mod garbage;
 pub mod namespace;
+pub mod node_life;
 pub mod prune;
 pub mod scheduler;
 pub mod worker;

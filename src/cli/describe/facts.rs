@@ -218,10 +218,7 @@ fn node(node: &Node, now: Timestamp) -> Facts {
     if node.spec.unschedulable {
         facts.styled("Takes", "nothing new", Style::Waiting);
     }
-    let taints = node.spec.taints.iter().map(|taint| match &taint.value[..] {
-        "" => format!("{}:{:?}", taint.key, taint.effect),
-        value => format!("{}={value}:{:?}", taint.key, taint.effect),
-    });
+    let taints = node.spec.taints.iter().map(ToString::to_string);
     facts.add("Taints", taints.collect::<Vec<_>>().join(", "));
     facts.conditions(&status.conditions, now);
     facts

@@ -26,6 +26,7 @@ use crate::{
         ApplyRequest, DeleteOptions, Feed, Filter, News, Object, Outcome, PERSON, Propagation, Recorder, Registry,
         TaskReport, WriteOptions, all, list,
     },
+    roster::{Nobody, Roster},
     scheduler,
     store::{Options, Store},
     world::{Source, World},
@@ -78,6 +79,9 @@ impl Default for Manners {
 pub(crate) struct Bed {
     pub registry: Registry,
     pub manners: Arc<Mutex<Manners>>,
+    pub roster: Roster,
+    /// What the roster hears of each node.
+    pulses: Mutex<BTreeMap<String, JoinHandle<()>>>,
     world: World,
     stop: CancellationToken,
     running: Vec<JoinHandle<()>>,
@@ -99,6 +103,8 @@ impl Bed {
         let mut bed = Self {
             registry,
             manners: Arc::default(),
+            roster: Roster::new(),
+            pulses: Mutex::default(),
             world,
             stop: CancellationToken::new(),
             running: Vec::new(),
@@ -119,6 +125,20 @@ impl Bed {
             .await
             .unwrap();
         self.node_status(name, memory, true).await;
+        self.hear(name);
+    }
+
+    /// The node's worker is heard from now on.
+    pub fn hear(&self, name: &str) {
+        let session = self.roster.enter(name, name, Arc::new(Nobody)).unwrap();
+        let (roster, node) = (self.roster.clone(), name.to_owned());
+        let pulse = tokio::spawn(async move { roster.beat(&node, &session).await });
+        self.pulses.lock().unwrap().insert(name.to_owned(), pulse);
+    }
+
+    /// Nothing is heard of the node's worker any more.
+    pub fn silence(&self, name: &str) {
+        self.pulses.lock().unwrap().remove(name).unwrap().abort();
     }
 
     /// What a node tells of itself.
@@ -144,6 +164,7 @@ impl Bed {
         let manage = controllers::run(
             registry.clone(),
             world.clone(),
+            self.roster.clone(),
             recorder.of("controllers"),
             stop.clone(),
         );
@@ -291,7 +312,7 @@ async fn work(registry: Registry, manners: Arc<Mutex<Manners>>, stop: Cancellati
             if task.status.node.is_none() {
                 continue;
             }
-            if task.metadata.is_deleting() {
+            if task.metadata.is_deleting() || task.status.leaves_now() {
                 due.entry(place(true)).or_insert(Instant::now() + manners.stop);
             } else if task.status.phase == Phase::Scheduled && !manners.never_ready.contains(&task.spec.image) {
                 due.entry(place(false)).or_insert(Instant::now() + manners.start);

@@ -6,7 +6,7 @@ use cube_api::{
     kinds::Kind,
     meta::DEPLOYMENT_LABEL,
     namespace::{Namespace, NamespacePhase},
-    node::{Node, TaintEffect},
+    node::Node,
     quantity::Quantity,
     revision::Revision,
     source::Source,
@@ -95,18 +95,7 @@ static NODE: &[Column] = &[
         object.typed::<Node>().status.node_info.operating_system.as_str().into()
     }),
     wide("Taints", "What keeps Tasks away.", |object, _| {
-        let taints = object.typed::<Node>().spec.taints.iter().map(|taint| {
-            let effect = match taint.effect {
-                TaintEffect::NoSchedule => "NoSchedule",
-                TaintEffect::PreferNoSchedule => "PreferNoSchedule",
-                TaintEffect::NoExecute => "NoExecute",
-            };
-            match taint.value.as_str() {
-                "" => format!("{}:{effect}", taint.key),
-                value => format!("{}={value}:{effect}", taint.key),
-            }
-        });
-        joined(taints)
+        joined(object.typed::<Node>().spec.taints.iter().map(ToString::to_string))
     }),
     column("Why", "What is wrong.", |object, _| {
         complaint(&object.typed::<Node>().status.conditions).into()
@@ -308,8 +297,8 @@ pub(super) fn columns(kind: Kind) -> &'static [Column] {
     }
 }
 
-/// The phase; where nothing runs yet or any more and the reason says more, the reason.
-fn task_status(task: &Task) -> String {
+/// How a Task is, in one word: its phase; where nothing runs yet or any more and the reason says more, the reason.
+pub fn task_status(task: &Task) -> String {
     let status = &task.status;
     if task.metadata.is_deleting() {
         return "Stopping".to_owned();
@@ -325,7 +314,8 @@ fn task_status(task: &Task) -> String {
     }
 }
 
-fn node_status(node: &Node) -> String {
+/// How a Node is, in one word: `Ready`, `NotReady` or `Unknown`, and whether it takes nothing new.
+pub fn node_status(node: &Node) -> String {
     let status = match ready(&node.status.conditions) {
         Some(Truth::True) => "Ready",
         Some(Truth::False) => "NotReady",
@@ -341,8 +331,8 @@ fn ready(conditions: &[Condition]) -> Option<Truth> {
     condition::find(conditions, READY).map(|ready| ready.status)
 }
 
-/// What the first condition says that is not true, the summary first.
-fn complaint(conditions: &[Condition]) -> String {
+/// What the first condition says that is not true, the summary first; empty when all is well.
+pub fn complaint(conditions: &[Condition]) -> String {
     let others = conditions.iter().filter(|condition| condition.kind != READY);
     let mut ordered = condition::find(conditions, READY).into_iter().chain(others);
     let wrong = ordered.find(|condition| condition.status != Truth::True);

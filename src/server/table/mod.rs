@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use age::{age, duration};
+pub use columns::{complaint, node_status, task_status};
 
 use super::{accept::MetaVersion, render::metadata_of};
 use crate::registry::Object;

@@ -17,7 +17,7 @@ use super::{
 pub(super) struct Tasks<'a> {
     /// Of the current revision, neither over nor being deleted.
     pub new: Vec<&'a Task>,
-    /// The same of other revisions.
+    /// The same of other revisions, or to leave their node once another one is in their place.
     pub old: Vec<&'a Task>,
     /// Over, not being deleted.
     pub over: Vec<&'a Task>,
@@ -65,7 +65,13 @@ fn is_meant(look: &Look, task: &Task) -> bool {
 impl<'a> Tasks<'a> {
     /// Tells those of the current revision from the old ones.
     pub fn divide(&mut self, current: &Current) {
-        let is_new = |task: &&Task| current.is_of(number(task));
+        let replaced = |task: &Task| {
+            task.status
+                .eviction
+                .as_ref()
+                .is_some_and(|eviction| eviction.after_replacement)
+        };
+        let is_new = |task: &&Task| current.is_of(number(task)) && !replaced(task);
         let (new, old) = std::mem::take(&mut self.old).into_iter().partition(is_new);
         self.new = new;
         self.old = old;

@@ -331,7 +331,7 @@ pub fn originals(task: &Task, mut containers: Vec<Seen>) -> Vec<Seen> {
 
 /// The next step for one Task.
 pub fn decide(look: &Look) -> Step {
-    if look.task.metadata.is_deleting() {
+    if look.task.metadata.is_deleting() || look.task.status.leaves_now() {
         return dismantle(look);
     }
     let wanted = look.wanted;

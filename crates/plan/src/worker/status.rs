@@ -26,6 +26,7 @@ pub fn status(look: &Look, step: &Step) -> TaskStatus {
             )
         }
         (None, Some(_)) if look.task.metadata.is_deleting() => (Phase::Running, "Stopping".to_owned(), String::new()),
+        (None, Some(_)) if old.leaves_now() => (Phase::Running, "Stopping".to_owned(), leaving(look)),
         (None, Some(_)) => (Phase::Running, "Running".to_owned(), String::new()),
         (None, None) => {
             let (reason, message) = waiting(look, step);
@@ -33,7 +34,7 @@ pub fn status(look: &Look, step: &Step) -> TaskStatus {
         }
     };
     let shown = alive.or_else(|| over.and_then(|_| look.containers.iter().max_by_key(|seen| seen.number)));
-    let ready = phase == Phase::Running && !look.task.metadata.is_deleting();
+    let ready = phase == Phase::Running && !look.task.metadata.is_deleting() && !old.leaves_now();
     let mut conditions = old.conditions.clone();
     let condition = Condition {
         kind: READY.to_owned(),
@@ -70,6 +71,7 @@ pub fn status(look: &Look, step: &Step) -> TaskStatus {
         reason,
         message,
         last_termination: progress.last_termination.clone(),
+        eviction: old.eviction.clone(),
         conditions,
         observed_generation: look.task.metadata.generation,
     }
@@ -99,11 +101,20 @@ pub fn gone(task: &Task, now: Timestamp) -> TaskStatus {
     status
 }
 
+/// Why the Task leaves the node.
+fn leaving(look: &Look) -> String {
+    let eviction = look.task.status.eviction.as_ref();
+    eviction.map_or_else(String::new, |eviction| eviction.message.clone())
+}
+
 /// Why nothing runs, in one word and for people.
 fn waiting(look: &Look, step: &Step) -> (String, String) {
     let progress = look.progress;
     if look.task.metadata.is_deleting() {
         return ("Stopping".to_owned(), String::new());
+    }
+    if look.task.status.leaves_now() {
+        return ("Stopping".to_owned(), leaving(look));
     }
     if let Some(obstacle) = &progress.obstacle {
         return (obstacle.reason.clone(), obstacle.message.clone());
