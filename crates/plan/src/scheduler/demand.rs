@@ -113,14 +113,16 @@ impl Demand {
             policy: spec.scheduling_policy,
             image: image::in_full(&spec.image),
             ports: fixed_ports(spec),
-            volumes: spec.volumes.iter().filter_map(|volume| volume.volume.clone()).collect(),
+            volumes: volumes(spec),
             selector: spec.node_selector.clone(),
             nodes: nodes.required_during_scheduling_ignored_during_execution.clone(),
             preferred: nodes.preferred_during_scheduling_ignored_during_execution.clone(),
             tolerations: tolerated.collect(),
             near: terms(&near.required_during_scheduling_ignored_during_execution),
             far: terms(&far.required_during_scheduling_ignored_during_execution),
-            rather: rather.map(|(weight, term)| (weight, Term::of(term, namespace))).collect(),
+            rather: rather
+                .map(|(weight, term)| (weight, Term::of(term, namespace)))
+                .collect(),
             spread: spread(spec, namespace, kin.as_ref()),
             namespace: namespace.to_owned(),
             labels: meta.labels.clone(),
@@ -157,6 +159,13 @@ impl Term {
             key: term.topology_key.clone(),
         }
     }
+}
+
+/// The engine's volumes that are mounted.
+fn volumes(spec: &TaskSpec) -> Vec<String> {
+    let is_mounted = |name: &str| spec.volume_mounts.iter().any(|mount| mount.name == name);
+    let mounted = spec.volumes.iter().filter(|volume| is_mounted(&volume.name));
+    mounted.filter_map(|volume| volume.volume.clone()).collect()
 }
 
 /// The spreads of a Task. One that names nobody, of a Task that nobody controls, says nothing.

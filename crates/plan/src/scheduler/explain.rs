@@ -195,10 +195,7 @@ fn change(refusal: &Refusal, node: &str) -> Option<(u64, String)> {
             share(*free, *needs),
             format!("asking for {} cpu would fit now on {node}", cores(*free)),
         ),
-        Refusal::Spread { skew, key, .. } => (
-            5,
-            format!("with maxSkew {skew} over {key} it would fit now on {node}"),
-        ),
+        Refusal::Spread { skew, key, .. } => (5, format!("with maxSkew {skew} over {key} it would fit now on {node}")),
         Refusal::Tainted(taint) => (
             4,
             format!("with a toleration of {} it would fit now on {node}", shown(taint)),

@@ -270,7 +270,9 @@ impl Facts {
     }
 
     fn move_out(&mut self, volume: &str, node: &str) {
-        let Some(homes) = self.homes.get_mut(volume) else { return };
+        let Some(homes) = self.homes.get_mut(volume) else {
+            return;
+        };
         if let Some(count) = homes.get_mut(node) {
             *count -= 1;
             if *count == 0 {
@@ -376,7 +378,9 @@ impl Facts {
         }
         self.classes.remove(demand);
         for (who, key) in spoken_of(demand) {
-            let Some(crowd) = self.crowds.get_mut(&who) else { continue };
+            let Some(crowd) = self.crowds.get_mut(&who) else {
+                continue;
+            };
             if let Some(key) = key {
                 crowd.count_no_more_by(key);
             }

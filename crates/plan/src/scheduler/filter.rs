@@ -139,7 +139,10 @@ fn cordoned(_: &Demand, site: Site) -> Result<(), Refusal> {
 
 fn selector(demand: &Demand, site: Site) -> Result<(), Refusal> {
     let labels = &site.said.labels;
-    let missing = demand.selector.iter().find(|(key, value)| labels.get(*key) != Some(value));
+    let missing = demand
+        .selector
+        .iter()
+        .find(|(key, value)| labels.get(*key) != Some(value));
     match missing {
         Some((key, value)) => Err(Refusal::Selector(key.clone(), value.clone())),
         None => Ok(()),

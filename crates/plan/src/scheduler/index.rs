@@ -82,18 +82,18 @@ impl Index {
         changed
     }
 
-    /// Takes a Task as it is now, or with the node that it is about to get.
-    pub fn set_task(&mut self, key: &str, task: &Task, about_to_get: Option<&str>) {
+    /// Takes a Task as it is now, or with the node that it is about to get. Says whether a node has more room since.
+    pub fn set_task(&mut self, key: &str, task: &Task, about_to_get: Option<&str>) -> bool {
         let demand = Demand::of(task);
-        self.set(key, task, &demand, about_to_get);
+        self.set(key, task, &demand, about_to_get)
     }
 
     /// The same of a Task whose demand is known.
-    pub fn set(&mut self, key: &str, task: &Task, demand: &Demand, about_to_get: Option<&str>) {
+    pub fn set(&mut self, key: &str, task: &Task, demand: &Demand, about_to_get: Option<&str>) -> bool {
         let status = &task.status;
         let node = status.node.as_deref().or(about_to_get);
         let holds = node.filter(|_| !status.phase.is_over());
-        let leaves = task.metadata.is_deleting();
+        let leaves = task.metadata.is_deleting() || status.leaves_now();
         let created = task.metadata.creation_timestamp;
         let assigned = holds.map(|node| Assigned {
             node: node.into(),
@@ -102,7 +102,9 @@ impl Index {
             leaves,
             since: created.map_or(0, |at| at.as_second()),
         });
-        let given = assigned.as_ref().filter(|_| status.node.is_none() && self.facts.assigned(key).is_none());
+        let given = assigned
+            .as_ref()
+            .filter(|_| status.node.is_none() && self.facts.assigned(key).is_none());
         if let Some(given) = given
             && self.policy_of(demand) == SchedulingPolicy::RoundRobin
         {
@@ -110,43 +112,46 @@ impl Index {
         }
         let waits = node.is_none() && !status.phase.is_over() && !leaves;
         let nominated = status.nominated_node.as_deref().filter(|_| waits);
-        self.keep(key, nominated.map(|node| (node, demand)));
-        self.put(key, assigned);
+        let kept_less = self.keep(key, nominated.map(|node| (node, demand)));
+        self.put(key, assigned) || kept_less
     }
 
-    /// The Task is gone.
-    pub fn remove_task(&mut self, key: &str) {
-        self.keep(key, None);
-        self.put(key, None);
+    /// The Task is gone. Says whether a node has more room since.
+    pub fn remove_task(&mut self, key: &str) -> bool {
+        let kept_less = self.keep(key, None);
+        self.put(key, None) || kept_less
     }
 
-    /// Room is kept on that node for the Task, or nowhere.
-    fn keep(&mut self, key: &str, room: Option<(&str, &Demand)>) {
+    /// Room is kept on that node for the Task, or nowhere. Says whether a node has more room since.
+    fn keep(&mut self, key: &str, room: Option<(&str, &Demand)>) -> bool {
         let (freed, taken) = self.facts.keep(key, room);
         for node in freed.iter().chain(&taken) {
             self.log.changed(node);
         }
-        if let Some(freed) = freed {
-            self.news.any = true;
-            self.news.roomier.insert(freed);
-        }
+        let Some(freed) = freed else { return false };
+        self.news.any = true;
+        self.news.roomier.insert(freed);
+        true
     }
 
-    fn put(&mut self, key: &str, new: Option<Assigned>) {
+    /// Says whether a node has more room since.
+    fn put(&mut self, key: &str, new: Option<Assigned>) -> bool {
         if self.facts.assigned(key) == new.as_ref() {
-            return;
+            return false;
         }
         let node = new.as_ref().map(|new| (new.node.clone(), new.demand.clone()));
         let is_new = |facts: &Facts, demand: &Demand| !demand.far.is_empty() && !facts.knows(demand);
         let mut far = node.as_ref().is_some_and(|(_, demand)| is_new(&self.facts, demand));
         let old = self.facts.put(key, new);
+        let mut frees = false;
         self.news.any = true;
         if let Some(old) = &old {
             far |= is_new(&self.facts, &old.demand);
             self.news.everywhere |= !old.demand.far.is_empty();
             self.log.changed(&old.node);
             let same = |(node, demand): &(Arc<str>, Arc<Demand>)| *node == old.node && *demand == old.demand;
-            if !node.as_ref().is_some_and(same) {
+            frees = !node.as_ref().is_some_and(same);
+            if frees {
                 self.news.roomier.insert(old.node.clone());
             }
         }
@@ -156,6 +161,7 @@ impl Index {
         if far {
             self.log.far_came_or_went();
         }
+        frees
     }
 
     fn policy_of(&self, demand: &Demand) -> SchedulingPolicy {
@@ -264,7 +270,8 @@ impl Index {
 
     /// Forgets the answers that nobody has asked for longest.
     fn make_room(&mut self) {
-        let kept = |answers: &BTreeMap<_, (u64, Ranking)>| answers.values().map(|(_, ranking)| ranking.len()).sum::<usize>();
+        let kept =
+            |answers: &BTreeMap<_, (u64, Ranking)>| answers.values().map(|(_, ranking)| ranking.len()).sum::<usize>();
         while !self.answers.is_empty() && kept(&self.answers) + self.facts.count() > KEPT {
             let oldest = self.answers.iter().min_by_key(|(_, (asked, _))| *asked);
             let Some(demand) = oldest.map(|(demand, _)| demand.clone()) else {

@@ -47,8 +47,8 @@ pub struct Queue {
 
 impl Queue {
     /// A Task without a node, as it is now. What waits goes on waiting unless it asks for something else.
-    pub fn set(&mut self, key: &str, task: &Task) {
-        let (rank, demand) = (Rank::of(key, task), Demand::of(task));
+    pub fn set(&mut self, key: &str, task: &Task, demand: Demand) {
+        let rank = Rank::of(key, task);
         if let Some((old_rank, old_demand)) = self.known.get(key) {
             if *old_rank == rank && **old_demand == demand {
                 return;

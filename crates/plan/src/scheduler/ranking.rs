@@ -130,7 +130,11 @@ impl Ranking {
         }
         let Some(site) = facts.site(node) else { return };
         let readings: Vec<Reading> = self.probes.iter().map(|probe| probe.read(site)).collect();
-        let relative = self.probes.iter().zip(&readings).filter(|(probe, _)| probe.is_relative());
+        let relative = self
+            .probes
+            .iter()
+            .zip(&readings)
+            .filter(|(probe, _)| probe.is_relative());
         let mut relative = relative.map(|(_, reading)| reading);
         let is_place = !self.probes.is_empty()
             && relative.all(|reading| *reading != Reading::Nowhere)

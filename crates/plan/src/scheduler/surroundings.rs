@@ -139,12 +139,7 @@ impl Probe {
 
 /// Whether a place with those readings can take the Task, and what the preferences make of it. `fewest` has, for each
 /// probe that is compared, the number where there are fewest.
-pub(super) fn judge(
-    probes: &[Probe],
-    readings: &[Reading],
-    fewest: &[u32],
-    facts: &Facts,
-) -> Result<Leaning, Refusal> {
+pub(super) fn judge(probes: &[Probe], readings: &[Reading], fewest: &[u32], facts: &Facts) -> Result<Leaning, Refusal> {
     let mut leaning = Leaning::default();
     for (index, (probe, reading)) in probes.iter().zip(readings).enumerate() {
         let count = probe.count(reading, facts);

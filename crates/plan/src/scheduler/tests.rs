@@ -3,7 +3,6 @@ mod incremental;
 mod policies;
 mod surroundings;
 
-
 use cube_api::{kinds::Resource, node::Node, task::Task};
 use serde_json::{Value, json};
 
@@ -167,7 +166,10 @@ fn taints_are_tolerated_as_kubernetes_does() {
             true,
         ),
     ] {
-        let placed = place(&mut index(&[taint(effect)], &[]), json!({ "tolerations": [toleration] }));
+        let placed = place(
+            &mut index(&[taint(effect)], &[]),
+            json!({ "tolerations": [toleration] }),
+        );
         assert_eq!(placed == "a", fits, "{toleration} {effect}: {placed}");
     }
     let mut avoided = index(
@@ -211,7 +213,8 @@ fn what_fits_nowhere_waits_together_and_is_taken_up_by_what_it_waits_for() {
     let mut queue = Queue::default();
     let urgent = json!({ "priority": 5, "resources": { "requests": { "memory": "4Gi" } } });
     for (name, spec) in [("x", needs("0", "3Gi")), ("y", needs("0", "3Gi")), ("z", urgent)] {
-        queue.set(&format!("default/{name}"), &task(name, spec));
+        let task = task(name, spec);
+        queue.set(&format!("default/{name}"), &task, Demand::of(&task));
     }
     let mut order = Vec::new();
     while let Some((rank, demand)) = queue.take() {
@@ -223,7 +226,8 @@ fn what_fits_nowhere_waits_together_and_is_taken_up_by_what_it_waits_for() {
     assert_eq!(queue.waiting().count(), 2, "one look for each demand");
     assert!(!queue.wake(&mut index), "nothing has changed");
     // Told again without a change, they go on waiting.
-    queue.set("default/x", &task("x", needs("0", "3Gi")));
+    let same = task("x", needs("0", "3Gi"));
+    queue.set("default/x", &same, Demand::of(&same));
     assert_eq!(queue.take(), None);
     // Room on a: enough for two of them, not for the third.
     index.set_task("default/t1", &task("t", needs("0", "2Gi")), Some("b"));

@@ -103,7 +103,9 @@ fn some_task(name: u8, shape: u8, size: u8) -> Task {
         6 => spread(1, "zone", "DoNotSchedule"),
         7 => spread(1, NODE_LABEL, "DoNotSchedule"),
         8 => spread(2, "zone", "ScheduleAnyway"),
-        9 => json!({ "volumes": [{ "name": "v", "volume": "data" }] }),
+        9 => {
+            json!({ "volumes": [{ "name": "v", "volume": "data" }], "volumeMounts": [{ "name": "v", "mountPath": "/v" }] })
+        }
         10 => json!({ "nodeSelector": { "zone": "east" }, "tolerations": [{ "key": "k", "operator": "Exists" }] }),
         11 => json!({ "affinity": {
             "nodeAffinity": {
@@ -113,7 +115,9 @@ fn some_task(name: u8, shape: u8, size: u8) -> Task {
             "taskAntiAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [{ "weight": 5, "taskAffinityTerm": term("web", "zone") }] },
         } }),
         12 => json!({ "resources": { "requests": { "ephemeral-storage": "1Gi" } } }),
-        13 => json!({ "topologySpreadConstraints": [{ "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule" }] }),
+        13 => {
+            json!({ "topologySpreadConstraints": [{ "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule" }] })
+        }
         _ => json!({}),
     };
     spec["resources"]["requests"]["cpu"] = json!(format!("{}", size / 2));
@@ -123,7 +127,9 @@ fn some_task(name: u8, shape: u8, size: u8) -> Task {
         spec["restartPolicy"] = json!("Never");
     }
     let mut task = task(&format!("t{name}"), spec);
-    task.metadata.labels.insert("app".to_owned(), APPS[usize::from(size % 2)].to_owned());
+    task.metadata
+        .labels
+        .insert("app".to_owned(), APPS[usize::from(size % 2)].to_owned());
     match shape {
         13 | 15 => of("web", task),
         _ => task,
@@ -161,8 +167,13 @@ impl Trier<'_> {
     fn eligible(task: &Task, node: &Node) -> bool {
         let spec = &task.spec;
         let labels = &node.metadata.labels;
-        let required = &spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
-        spec.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        let required = &spec
+            .affinity
+            .node_affinity
+            .required_during_scheduling_ignored_during_execution;
+        spec.node_selector
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
             && required.as_ref().is_none_or(|required| required.matches(labels))
     }
 
@@ -180,7 +191,11 @@ impl Trier<'_> {
         let (spec, status) = (&task.spec, &node.status);
         let is_true = |kind: &str| cube_api::condition::is_true(&status.conditions, kind);
         let tolerated = |key: &str| spec.tolerations.iter().any(|toleration| toleration.key == key);
-        let mut strict = node.spec.taints.iter().filter(|taint| taint.effect != TaintEffect::PreferNoSchedule);
+        let mut strict = node
+            .spec
+            .taints
+            .iter()
+            .filter(|taint| taint.effect != TaintEffect::PreferNoSchedule);
         let alone = is_true("Ready")
             && !is_true("DiskPressure")
             && !node.spec.unschedulable
@@ -204,9 +219,14 @@ impl Trier<'_> {
             let taken: u64 = self.on(node).map(|task| amounts(task)[resource]).sum();
             wanted[resource] == 0 || taken + wanted[resource] <= there[resource]
         });
-        let number = status.allocatable.tasks.is_none_or(|limit| (self.on(node).count() as u64) < limit);
+        let number = status
+            .allocatable
+            .tasks
+            .is_none_or(|limit| (self.on(node).count() as u64) < limit);
         let ports: BTreeSet<_> = fixed_ports(spec).into_iter().collect();
-        let free = self.on(node).all(|other| fixed_ports(&other.spec).iter().all(|port| !ports.contains(port)));
+        let free = self
+            .on(node)
+            .all(|other| fixed_ports(&other.spec).iter().all(|port| !ports.contains(port)));
         alone && room && number && free && self.volumes_are_here(task, node) && self.surroundings_suit(task, node)
     }
 
@@ -214,7 +234,12 @@ impl Trier<'_> {
         let mut mounted = task.spec.volumes.iter().filter_map(|volume| volume.volume.as_ref());
         mounted.all(|volume| {
             let has = |node: &Node| {
-                let mounts = |task: &Task| task.spec.volumes.iter().any(|other| other.volume.as_ref() == Some(volume));
+                let mounts = |task: &Task| {
+                    task.spec
+                        .volumes
+                        .iter()
+                        .any(|other| other.volume.as_ref() == Some(volume))
+                };
                 node.status.volumes.contains(volume) || self.on(node).any(mounts)
             };
             has(node) || !self.nodes.iter().any(|node| has(node))
@@ -223,8 +248,12 @@ impl Trier<'_> {
 
     fn surroundings_suit(&self, task: &Task, node: &Node) -> bool {
         let affinity = &task.spec.affinity;
-        let near = &affinity.task_affinity.required_during_scheduling_ignored_during_execution;
-        let far = &affinity.task_anti_affinity.required_during_scheduling_ignored_during_execution;
+        let near = &affinity
+            .task_affinity
+            .required_during_scheduling_ignored_during_execution;
+        let far = &affinity
+            .task_anti_affinity
+            .required_during_scheduling_ignored_during_execution;
         let any = |key: &str, matches: &dyn Fn(&Task) -> bool| {
             Self::value(node, key).is_some_and(|value| self.at(key, value).any(matches))
         };
@@ -243,12 +272,17 @@ impl Trier<'_> {
         });
         let kept_away = self.tasks.iter().any(|(other, name)| {
             let terms = &other.spec.affinity.task_anti_affinity;
-            terms.required_during_scheduling_ignored_during_execution.iter().any(|term| {
-                let key = &term.topology_key;
-                let there = self.nodes.iter().find(|node| node.metadata.name == *name);
-                let place = there.and_then(|there| Self::value(there, key));
-                term.label_selector.matches(&task.metadata.labels) && place.is_some() && place == Self::value(node, key)
-            })
+            terms
+                .required_during_scheduling_ignored_during_execution
+                .iter()
+                .any(|term| {
+                    let key = &term.topology_key;
+                    let there = self.nodes.iter().find(|node| node.metadata.name == *name);
+                    let place = there.and_then(|there| Self::value(there, key));
+                    term.label_selector.matches(&task.metadata.labels)
+                        && place.is_some()
+                        && place == Self::value(node, key)
+                })
         });
         is_near && is_far && !kept_away && self.is_even(task, node)
     }
@@ -271,7 +305,11 @@ impl Trier<'_> {
                 let stays = |other: &&Task| !other.metadata.is_deleting() && Self::who(task, selector, other);
                 self.at(key, value).filter(stays).count() as u32
             };
-            let places = self.nodes.iter().filter(is_place).filter_map(|node| Self::value(node, key));
+            let places = self
+                .nodes
+                .iter()
+                .filter(is_place)
+                .filter_map(|node| Self::value(node, key));
             let fewest = places.map(count).min().unwrap_or(0);
             let own = u32::from(Self::who(task, selector, task));
             Self::value(node, key).is_some_and(|value| (count(value) + own).saturating_sub(fewest) <= spread.max_skew)
@@ -280,9 +318,14 @@ impl Trier<'_> {
 
     fn score(&self, task: &Task, node: &Node) -> Score {
         let affinity = &task.spec.affinity;
-        let nodes = affinity.node_affinity.preferred_during_scheduling_ignored_during_execution.iter();
+        let nodes = affinity
+            .node_affinity
+            .preferred_during_scheduling_ignored_during_execution
+            .iter();
         let nodes = nodes.filter(|term| term.preference.matches(&node.metadata.labels));
-        let far = &affinity.task_anti_affinity.preferred_during_scheduling_ignored_during_execution;
+        let far = &affinity
+            .task_anti_affinity
+            .preferred_during_scheduling_ignored_during_execution;
         let far = far.iter().filter(|term| {
             let (key, selector) = (
                 &term.task_affinity_term.topology_key,
@@ -303,9 +346,8 @@ impl Trier<'_> {
             None => 1 << 32,
         });
         let tolerated = |key: &str| task.spec.tolerations.iter().any(|toleration| toleration.key == key);
-        let prefers = |taint: &&cube_api::node::Taint| {
-            taint.effect == TaintEffect::PreferNoSchedule && !tolerated(&taint.key)
-        };
+        let prefers =
+            |taint: &&cube_api::node::Taint| taint.effect == TaintEffect::PreferNoSchedule && !tolerated(&taint.key);
         let kin = self.on(node).filter(|other| Self::who(task, None, other)).count() as u32;
         let usage = |task: &Task| Usage::of(&Demand::of(task));
         let used = self.on(node).fold(Usage::default(), |sum, task| sum.plus(usage(task)));
@@ -314,7 +356,8 @@ impl Trier<'_> {
         let load = with.weighed_cpu * 1_000_000 / 4000 / 2 + with.weighed_memory * 1_000_000 / (4 << 30) / 2;
         let preferences = Score {
             avoided: node.spec.taints.iter().filter(prefers).count() as u32,
-            unwanted: far.map(|term| i32::from(term.weight)).sum::<i32>() - nodes.map(|term| i32::from(term.weight)).sum::<i32>(),
+            unwanted: far.map(|term| i32::from(term.weight)).sum::<i32>()
+                - nodes.map(|term| i32::from(term.weight)).sum::<i32>(),
             crowded: crowded.sum(),
             ..Score::default()
         };
@@ -403,7 +446,7 @@ proptest! {
                     let task = some_task(99, shape, size);
                     let key = format!("default/{shape}-{size}");
                     if index.place(&Demand::of(&task)).is_none() {
-                        queue.set(&key, &task);
+                        queue.set(&key, &task, Demand::of(&task));
                         while let Some((rank, demand)) = queue.take() {
                             queue.wait(rank, demand);
                         }

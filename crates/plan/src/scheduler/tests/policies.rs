@@ -68,9 +68,16 @@ fn round_robin_goes_on_after_the_last() {
     let mut index = with(SchedulingPolicy::RoundRobin, &nodes, &[]);
     assert_eq!(burst(&mut index, &task("t", needs("1", "1Gi")), 4), "abca");
     index.set_node(&node("b", json!({ "spec": { "unschedulable": true } })));
-    assert_eq!(burst(&mut index, &task("u", json!({ "schedulingPolicy": "round-robin" })), 3), "cac");
+    assert_eq!(
+        burst(&mut index, &task("u", json!({ "schedulingPolicy": "round-robin" })), 3),
+        "cac"
+    );
     // A Task of another policy does not take a turn.
-    index.set_task("default/x", &task("x", json!({ "schedulingPolicy": "spread" })), Some("a"));
+    index.set_task(
+        "default/x",
+        &task("x", json!({ "schedulingPolicy": "spread" })),
+        Some("a"),
+    );
     assert_eq!(place(&mut index, json!({})), "a");
 }
 
@@ -137,9 +144,7 @@ fn a_node_that_has_the_image_is_preferred_but_not_for_ever() {
 #[test]
 fn preferences_come_before_the_policy_in_their_order() {
     let taint = json!([{ "key": "k", "effect": "PreferNoSchedule" }]);
-    let rather = |weight: u8, disk: &str| {
-        json!({ "weight": weight, "preference": { "matchExpressions": [{ "key": "disk", "operator": "In", "values": [disk] }] } })
-    };
+    let rather = |weight: u8, disk: &str| json!({ "weight": weight, "preference": { "matchExpressions": [{ "key": "disk", "operator": "In", "values": [disk] }] } });
     let labelled = |name: &str, disk: &str, taints: Value| {
         node(
             name,
@@ -152,9 +157,7 @@ fn preferences_come_before_the_policy_in_their_order() {
         labelled("c", "nvme", taint),
     ];
     let assigned = [("b", needs("3", "3Gi"))];
-    let prefers = |terms: Value| {
-        json!({ "affinity": { "nodeAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": terms } } })
-    };
+    let prefers = |terms: Value| json!({ "affinity": { "nodeAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": terms } } });
     for (terms, expected) in [
         (json!([]), "a"),
         (json!([rather(1, "ssd")]), "b"),
@@ -162,7 +165,11 @@ fn preferences_come_before_the_policy_in_their_order() {
         (json!([rather(40, "ssd"), rather(60, "hdd")]), "a"),
         (json!([rather(40, "ssd"), rather(30, "hdd"), rather(30, "ssd")]), "b"),
     ] {
-        assert_eq!(place(&mut index(&nodes, &assigned), prefers(terms.clone())), expected, "{terms}");
+        assert_eq!(
+            place(&mut index(&nodes, &assigned), prefers(terms.clone())),
+            expected,
+            "{terms}"
+        );
     }
     // Soft spread yields to weights, and comes before load.
     let soft = json!([{ "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway",
@@ -172,6 +179,7 @@ fn preferences_come_before_the_policy_in_their_order() {
     web.metadata.labels.insert("app".to_owned(), "web".to_owned());
     index.set_task("default/web-0", &web, Some("a"));
     assert_eq!(place_task(&mut index, &web), "b");
-    web.spec.affinity.node_affinity = serde_json::from_value(prefers(json!([rather(1, "hdd")]))["affinity"]["nodeAffinity"].clone()).unwrap();
+    web.spec.affinity.node_affinity =
+        serde_json::from_value(prefers(json!([rather(1, "hdd")]))["affinity"]["nodeAffinity"].clone()).unwrap();
     assert_eq!(place_task(&mut index, &web), "a");
 }

@@ -65,7 +65,11 @@ fn a_task_goes_where_those_are_that_it_must_be_near_to() {
         "0/4 nodes can run this: 4 have no task app=db in the same zone"
     );
     index.set_task("default/db", &labelled("db", json!({})), Some("c"));
-    assert_eq!(place_task(&mut index, &web), "d", "the zone, and there the emptier node");
+    assert_eq!(
+        place_task(&mut index, &web),
+        "d",
+        "the zone, and there the emptier node"
+    );
     // Elsewhere is another namespace's affair.
     let mut elsewhere = web.clone();
     elsewhere.metadata.namespace = Some("shop".to_owned());
@@ -118,7 +122,10 @@ fn one_a_node_by_anti_affinity_to_itself() {
     let web = labelled("web", far("web", "cube/node"));
     let placed = place_all(&mut index, &vec![web.clone(); 5]);
     assert_eq!(placed[..4], ["a", "b", "c", "d"]);
-    assert_eq!(placed[4], "0/4 nodes can run this: 4 have a task app=web in the same node");
+    assert_eq!(
+        placed[4],
+        "0/4 nodes can run this: 4 have a task app=web in the same node"
+    );
 }
 
 #[test]
@@ -191,16 +198,23 @@ fn a_spread_counts_places_where_the_task_may_be_and_tasks_that_stay() {
 fn a_spread_that_names_nobody_is_over_the_tasks_own_kind() {
     let mut index = index(&zones(), &[]);
     let mut own = spread(1, "zone", "DoNotSchedule");
-    own["topologySpreadConstraints"][0].as_object_mut().unwrap().remove("labelSelector");
+    own["topologySpreadConstraints"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("labelSelector");
     own["schedulingPolicy"] = json!("greedy");
     let web = of("web", task("web", own.clone()));
     assert_eq!(place_all(&mut index, &vec![web.clone(); 4]), ["a", "c", "a", "c"]);
-    assert_eq!(place(&mut index, own), "a", "of a Task that nobody controls it says nothing");
+    assert_eq!(
+        place(&mut index, own),
+        "a",
+        "of a Task that nobody controls it says nothing"
+    );
 }
 
 #[test]
 fn data_stays_where_it_is() {
-    let mounts = |volume: &str| json!({ "volumes": [{ "name": "data", "volume": volume }] });
+    let mounts = |volume: &str| json!({ "volumes": [{ "name": "data", "volume": volume }], "volumeMounts": [{ "name": "data", "mountPath": "/data" }] });
     let has = |name: &str, volume: &str| node(name, json!({ "status": { "volumes": [volume] } }));
     let mut index = index(&[node("a", json!({})), has("b", "shop")], &[]);
     assert_eq!(place(&mut index, json!({})), "a");
@@ -228,7 +242,7 @@ fn what_waits_for_other_tasks_is_taken_up_when_they_come_or_go() {
     let mut index = index(&zones(), &[]);
     let mut queue = Queue::default();
     let wait = |queue: &mut Queue, index: &mut Index, task: &Task| {
-        queue.set(&format!("default/{}", task.metadata.name), task);
+        queue.set(&format!("default/{}", task.metadata.name), task, Demand::of(task));
         queue.wake(index);
         let (rank, demand) = queue.take().unwrap();
         assert_eq!(index.place(&demand), None);
@@ -242,7 +256,11 @@ fn what_waits_for_other_tasks_is_taken_up_when_they_come_or_go() {
     wait(&mut queue, &mut index, &web);
     assert_eq!(taken(&mut queue, &mut index), None);
     index.set_task("default/db", &db, Some("c"));
-    assert_eq!(taken(&mut queue, &mut index).as_deref(), Some("default/web"), "those came");
+    assert_eq!(
+        taken(&mut queue, &mut index).as_deref(),
+        Some("default/web"),
+        "those came"
+    );
 
     index.set_task("default/loner-1", &labelled("loner", far("web", "zone")), Some("a"));
     index.set_task("default/loner-2", &labelled("loner", far("web", "zone")), Some("c"));
