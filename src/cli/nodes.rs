@@ -120,7 +120,7 @@ fn taken(tasks: &[Task]) -> BTreeMap<String, Taken> {
 }
 
 fn row(node: &Node, taken: Taken, now: Timestamp) -> Vec<Cell> {
-    let Resources { cpu, memory, tasks } = &node.status.allocatable;
+    let Resources { cpu, memory, tasks, .. } = &node.status.allocatable;
     let status = node_status(node);
     let style = match status.split_once(',') {
         Some(_) => Style::Waiting,

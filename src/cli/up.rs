@@ -2,6 +2,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use cube_api::placement::SchedulingPolicy;
 
 use super::{
     Context,
@@ -42,9 +43,40 @@ pub struct ManagerArgs {
     /// A group, by name or number, whose members may use the socket too (they are then as good as root)
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
+    /// Which of the nodes that can take a Task gets it, where the Task does not say
+    #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
+    scheduling_policy: Policy,
     /// How lines look
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: LogFormat,
+}
+
+/// Which of the nodes that can take a Task gets it.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Policy {
+    /// The one with the fewest Tasks of the same Deployment, then the least loaded.
+    #[default]
+    Spread,
+    /// The most loaded: others stay free for what is large.
+    Binpack,
+    /// The next one by name.
+    RoundRobin,
+    /// The first one by name.
+    Greedy,
+    /// The one where the Task costs the least opportunity.
+    EPvm,
+}
+
+impl Policy {
+    fn policy(self) -> SchedulingPolicy {
+        match self {
+            Self::Spread => SchedulingPolicy::Spread,
+            Self::Binpack => SchedulingPolicy::Binpack,
+            Self::RoundRobin => SchedulingPolicy::RoundRobin,
+            Self::Greedy => SchedulingPolicy::Greedy,
+            Self::EPvm => SchedulingPolicy::EPvm,
+        }
+    }
 }
 
 /// How lines look.
@@ -95,6 +127,7 @@ async fn serve(manager: ManagerArgs, node: Option<NodeArgs>, context: &Context) 
         socket_group: manager.socket_group,
         node: node.map(NodeArgs::options),
         host_name: host_name(),
+        scheduling_policy: manager.scheduling_policy.policy(),
         format,
     };
     daemon::run(options, context.world.clone())

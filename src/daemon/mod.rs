@@ -28,6 +28,7 @@ use std::time::Duration;
 use cube_api::condition::{READY, is_true};
 use cube_api::kinds::Kind;
 use cube_api::node::Node;
+use cube_api::placement::SchedulingPolicy;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
@@ -69,6 +70,8 @@ pub struct Options {
     pub node: Option<NodeOptions>,
     /// What a manager without a worker of its own is called in what it tells: the machine's name.
     pub host_name: String,
+    /// How a node is chosen for Tasks that do not say.
+    pub scheduling_policy: SchedulingPolicy,
     /// How lines for people look.
     pub format: Format,
 }
@@ -186,7 +189,13 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
     let told = recorder.of("scheduler");
     parts.run(
         "the scheduler",
-        scheduler::run(registry.clone(), world.clone(), told, shutdown.clone()),
+        scheduler::run(
+            registry.clone(),
+            world.clone(),
+            told,
+            options.scheduling_policy,
+            shutdown.clone(),
+        ),
     );
     if let Some((node, name, engine)) = own {
         let told = node.worker(&data_dir, &name, store.cluster(), &world)?;

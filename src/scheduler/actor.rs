@@ -1,13 +1,14 @@
 //! The scheduler's loop: what wakes it, and in which order it works.
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cube_api::{
     event::EventType,
     kinds::Kind,
     node::Node,
+    placement::SchedulingPolicy,
     task::{Phase, Task},
 };
-use cube_plan::scheduler::{Demand, Explanation, Index, Queue, is_told, unschedulable};
+use cube_plan::scheduler::{Demand, Explanation, Index, Queue, Rank, is_told, unschedulable};
 use futures_util::{
     future::{BoxFuture, join_all},
     stream::{FuturesUnordered, StreamExt},
@@ -50,12 +51,13 @@ pub(super) struct Actor {
     world: World,
     recorder: Recorder,
     feed: Feed,
+    policy: SchedulingPolicy,
     index: Index,
     queue: Queue,
     /// Nodes of bindings that the feed has not shown yet.
     assumed: BTreeMap<String, String>,
     /// What was last said of Tasks of a demand.
-    told: BTreeMap<Demand, Explanation>,
+    told: BTreeMap<Arc<Demand>, Explanation>,
     retell_at: Option<Instant>,
     /// The store has failed: nothing is tried before.
     pause: Option<Instant>,
@@ -64,13 +66,14 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    pub fn new(registry: Registry, world: World, recorder: Recorder) -> Self {
+    pub fn new(registry: Registry, world: World, recorder: Recorder, policy: SchedulingPolicy) -> Self {
         Self {
             feed: Feed::new(registry.clone()),
             registry,
             world,
             recorder,
-            index: Index::default(),
+            policy,
+            index: Index::new(policy),
             queue: Queue::default(),
             assumed: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -108,20 +111,19 @@ impl Actor {
         self.pause = None;
         let snapshot = self.registry.snapshot();
         let mut bindings = Vec::new();
-        let mut nowhere: BTreeMap<Demand, Vec<Object>> = BTreeMap::new();
-        while let Some((rank, demand)) = self.queue.take() {
+        let mut nowhere: BTreeMap<Arc<Demand>, Vec<Object>> = BTreeMap::new();
+        self.queue.wake(&mut self.index);
+        // What is placed may be what another waits for.
+        while let Some((rank, demand)) = self.next() {
             let Some(task) = waiting_task(&snapshot, &rank.key) else {
                 // The feed tells of it in a moment, or has.
                 continue;
             };
-            // What fits nowhere does not fit later in the pass either: room only becomes less.
-            let known = nowhere.contains_key(&demand);
-            let node = (!known).then(|| self.index.place(&demand).map(str::to_owned).ok());
-            match node.flatten() {
+            match self.index.place_task(&rank.key, &demand) {
                 Some(node) => {
-                    self.index.set_task(&rank.key, task.typed(), Some(&node));
-                    self.assumed.insert(rank.key.clone(), node.clone());
-                    let key = rank.key;
+                    self.index.set(&rank.key, task.typed(), &demand, Some(&node));
+                    self.assumed.insert(rank.key.clone(), node.to_string());
+                    let (key, node) = (rank.key, node.to_string());
                     bindings.push(Binding { key, task, node });
                 }
                 None => {
@@ -131,11 +133,15 @@ impl Actor {
             }
         }
         let mut statuses = Vec::new();
-        for (demand, tasks) in nowhere {
-            if let Err(why) = self.index.place(&demand) {
-                statuses.extend(tasks.iter().filter_map(|task| self.say(task, &why)));
-                self.told.insert(demand, why);
+        for (demand, mut tasks) in nowhere {
+            // What came after it may have made a place for it.
+            tasks.retain(|task| !self.assumed.contains_key(&key(task)));
+            if tasks.is_empty() {
+                continue;
             }
+            let why = self.index.explain(&demand);
+            statuses.extend(tasks.iter().filter_map(|task| self.say(task, &why)));
+            self.told.insert(demand, why);
         }
         if !bindings.is_empty() && !self.queue.none_waiting() {
             self.retell_soon();
@@ -151,6 +157,12 @@ impl Actor {
         if !statuses.is_empty() {
             self.tell(statuses);
         }
+    }
+
+    /// The next Task to be looked at.
+    fn next(&mut self) -> Option<(Rank, Arc<Demand>)> {
+        let next = self.queue.take();
+        next.or_else(|| self.queue.wake(&mut self.index).then(|| self.queue.take())?)
     }
 
     /// What is to be written of a Task that fits nowhere, if that is new.
@@ -170,7 +182,8 @@ impl Actor {
     fn retell(&mut self, snapshot: &Snapshot) -> Vec<Write> {
         let mut writes = Vec::new();
         let mut told = BTreeMap::new();
-        for (demand, why, ranks) in self.queue.explained(&self.index) {
+        for (demand, ranks) in self.queue.waiting() {
+            let why = self.index.explain(demand);
             if self.told.get(demand) != Some(&why) {
                 let tasks = ranks.iter().filter_map(|rank| waiting_task(snapshot, &rank.key));
                 writes.extend(tasks.filter_map(|task| self.say(&task, &why)));
@@ -269,7 +282,7 @@ impl Actor {
                 }
             }
             News::Anew(snapshot) => {
-                self.index = Index::default();
+                self.index = Index::new(self.policy);
                 self.queue = Queue::default();
                 self.told.clear();
                 self.assumed.retain(|key, _| task(&snapshot, key).is_some());
@@ -286,13 +299,13 @@ impl Actor {
 
     fn set_node(&mut self, node: &Node) {
         if self.index.set_node(node) {
-            self.node_changed(&node.metadata.name);
+            self.retell_soon();
         }
     }
 
     fn remove_node(&mut self, name: &str) {
         self.index.remove_node(name);
-        self.node_changed(name);
+        self.retell_soon();
     }
 
     fn set_task(&mut self, object: &Object) {
@@ -300,39 +313,33 @@ impl Actor {
         if task.status.node.is_some() {
             self.assumed.remove(&key);
         }
-        let assumed = self.assumed.get(&key).map(String::as_str);
-        let freed = self.index.set_task(&key, task, assumed);
-        if assumed.is_none() && is_waiting(task) {
-            self.queue.set(&key, task);
-            if is_told(task) && task.status.observed_generation != task.metadata.generation {
-                // What was said of it was said of an older wish.
-                self.told.remove(&Demand::of(task));
-                self.retell_soon();
-            }
-        } else {
+        let assumed = self.assumed.get(&key).cloned();
+        let demand = Demand::of(task);
+        if self.index.set(&key, task, &demand, assumed.as_deref()) {
+            self.retell_soon();
+        }
+        if assumed.is_some() || !is_waiting(task) {
             self.queue.remove(&key);
+            return;
         }
-        if let Some(node) = freed {
-            self.node_changed(&node);
+        if is_told(task) && task.status.observed_generation != task.metadata.generation {
+            // What was said of it was said of an older wish.
+            self.told.remove(&demand);
+            self.retell_soon();
         }
+        self.queue.set(&key, task, demand);
     }
 
     fn remove_task(&mut self, key: &str) {
         self.queue.remove(key);
-        if let Some(node) = self.index.remove_task(key) {
-            self.node_changed(&node);
-        }
-    }
-
-    fn node_changed(&mut self, node: &str) {
-        self.queue.node_changed(&self.index, node);
-        if !self.queue.none_waiting() {
+        if self.index.remove_task(key) {
             self.retell_soon();
         }
     }
 
+    /// What waits is told the new figures.
     fn retell_soon(&mut self) {
-        if self.retell_at.is_none() {
+        if self.retell_at.is_none() && !self.queue.none_waiting() {
             self.retell_at = Some(Instant::now() + RETELL);
         }
     }

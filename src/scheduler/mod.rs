@@ -11,6 +11,7 @@ mod actor;
 #[cfg(test)]
 mod tests;
 
+use cube_api::placement::SchedulingPolicy;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -18,7 +19,13 @@ use crate::{
     world::World,
 };
 
-/// Places Tasks until `shutdown`.
-pub async fn run(registry: Registry, world: World, recorder: Recorder, shutdown: CancellationToken) {
-    actor::Actor::new(registry, world, recorder).run(shutdown).await;
+/// Places Tasks until `shutdown`; `policy` holds for those that name none.
+pub async fn run(
+    registry: Registry,
+    world: World,
+    recorder: Recorder,
+    policy: SchedulingPolicy,
+    shutdown: CancellationToken,
+) {
+    actor::Actor::new(registry, world, recorder, policy).run(shutdown).await;
 }

@@ -20,12 +20,12 @@ use super::engine_ends::{died_with_engine, ended_since};
 use super::form::Ground;
 use super::journal::Journal;
 use super::link::Link;
-use super::node::{Identity, Room, node, tell_pressure};
+use super::node::{Identity, Room, node, tell_room, tell_there};
 use super::pulls::Pulls;
 use super::steps::Pace;
 use super::subnets::Range;
 use super::view::View;
-use crate::engine::{Container, Engine, EngineError, EngineEvent, EngineInfo, State};
+use crate::engine::{Container, Engine, EngineError, EngineEvent, EngineInfo, NamedImage, State};
 use crate::world::{World, host};
 
 /// How often the list is compared with the view even though nothing was heard.
@@ -95,11 +95,13 @@ pub async fn run(
         with_engine: BTreeSet::new(),
         signalled: BTreeSet::new(),
         relist_now: false,
+        volumes: BTreeSet::new(),
         sender,
     };
     let mut session = Session {
         identity: options.identity,
         node: Node::default(),
+        said: Node::default(),
         contact_path,
         last_contact,
         went: false,
@@ -161,13 +163,18 @@ struct Connected {
     containers: Vec<Container>,
     networks: Vec<String>,
     scratch: BTreeSet<String>,
+    volumes: BTreeSet<String>,
+    images: Vec<NamedImage>,
 }
 
 type Attempt = tokio::task::JoinHandle<Result<Connected, EngineError>>;
 
 struct Session {
     identity: Identity,
+    /// The Node, as far as it is known.
     node: Node,
+    /// As it was told last.
+    said: Node,
     contact_path: PathBuf,
     last_contact: Option<Timestamp>,
     /// Whether this worker saw the engine go since.
@@ -248,7 +255,16 @@ impl Session {
             };
         }
         actor.listed(connected.containers, connected.networks, came_back);
+        let volumes = &connected.volumes - &connected.scratch;
+        let mut told = self.node.clone();
+        tell_there(&mut told, &volumes, connected.images);
+        actor.volumes = volumes;
         actor.drop_unwished_scratch(connected.scratch);
+        match came_back {
+            // What else there is to say of it follows.
+            true => self.node = told,
+            false => self.tell(actor, told),
+        }
         if let Some(info) = &connected.info {
             self.retry = RECONNECT;
             self.next_list = Instant::now() + RELIST;
@@ -281,7 +297,7 @@ impl Session {
 
     fn tell_node(&mut self, actor: &Actor, engine: Result<&EngineInfo, &str>, now: Timestamp) {
         let mut told = node(&self.identity, engine, &self.node, now);
-        tell_pressure(&mut told, self.room(), now);
+        tell_room(&self.identity, &mut told, self.room(), now);
         self.tell(actor, told);
     }
 
@@ -289,7 +305,7 @@ impl Session {
     fn look_for_room(&mut self, actor: &Actor) {
         self.next_room = Instant::now() + ROOM;
         let mut told = self.node.clone();
-        tell_pressure(&mut told, self.room(), actor.world.now());
+        tell_room(&self.identity, &mut told, self.room(), actor.world.now());
         self.tell(actor, told);
     }
 
@@ -302,9 +318,11 @@ impl Session {
         }
     }
 
+    /// Tells the Node, if there is anything new to it.
     fn tell(&mut self, actor: &Actor, told: Node) {
-        if told != self.node {
-            self.node = told;
+        self.node = told;
+        if self.node != self.said {
+            self.said = self.node.clone();
             actor.link.tell_node(self.node.clone());
         }
     }
@@ -349,6 +367,8 @@ async fn all(
         containers,
         networks,
         scratch: engine.volumes(&ground.scratch_labels()).await?,
+        volumes: engine.volumes(&BTreeMap::new()).await?,
+        images: engine.images().await?,
     })
 }
 

@@ -9,6 +9,10 @@ use crate::is_default;
 pub const READY: &str = "Ready";
 /// Of a Task: a node has it.
 pub const SCHEDULED: &str = "Scheduled";
+/// Of a Node: its disk is nearly full, and nothing new is placed there.
+pub const DISK_PRESSURE: &str = "DiskPressure";
+/// Of a Node: its memory is nearly used up, and nothing new is placed there.
+pub const MEMORY_PRESSURE: &str = "MemoryPressure";
 /// Of a Deployment: enough of its Tasks are available.
 pub const AVAILABLE: &str = "Available";
 /// Of a Deployment: a change moves on, or is done.

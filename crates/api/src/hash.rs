@@ -7,7 +7,10 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::task::{ResourceAmounts, TaskSpec};
+use crate::{
+    is_default,
+    task::{ResourceAmounts, TaskSpec},
+};
 
 /// Version of the normal form, part of each hash: raise it only with a migration of what runs.
 const FORM: u32 = 1;
@@ -21,11 +24,39 @@ pub fn container(spec: &TaskSpec, restarted_at: Option<&str>) -> String {
 
 /// Hash of what forms and places the containers of a template: two templates of one hash are one revision.
 pub fn revision(spec: &TaskSpec, restarted_at: Option<&str>) -> String {
-    let placement = json!({
+    let mut placement = json!({
         "nodeSelector": spec.node_selector,
         "tolerations": spec.tolerations,
         "priority": spec.priority,
     });
+    // What came later counts only where it says something: a release replaces nothing.
+    let said = |name: &str, value: Value, silent: bool| (!silent).then(|| (name.to_owned(), value));
+    let later = [
+        said("affinity", json!(spec.affinity), is_default(&spec.affinity)),
+        said(
+            "topologySpreadConstraints",
+            json!(spec.topology_spread_constraints),
+            spec.topology_spread_constraints.is_empty(),
+        ),
+        said(
+            "schedulingPolicy",
+            json!(spec.scheduling_policy),
+            spec.scheduling_policy.is_none(),
+        ),
+        said(
+            "preemptionPolicy",
+            json!(spec.preemption_policy),
+            is_default(&spec.preemption_policy),
+        ),
+        said(
+            "disk",
+            json!(spec.resources.disk_request()),
+            spec.resources.disk_request() == 0,
+        ),
+    ];
+    if let Value::Object(fields) = &mut placement {
+        fields.extend(later.into_iter().flatten());
+    }
     digest(&json!([FORM, container_form(spec), restarted_at, placement]))
 }
 
@@ -37,7 +68,11 @@ fn container_form(spec: &TaskSpec) -> Value {
     formed.termination_grace_period_seconds = crate::task::DEFAULT_GRACE_SECONDS;
     formed.node_selector.clear();
     formed.tolerations.clear();
+    formed.affinity = Default::default();
+    formed.topology_spread_constraints.clear();
+    formed.scheduling_policy = None;
     formed.priority = 0;
+    formed.preemption_policy = Default::default();
     for port in &mut formed.ports {
         port.name = None;
     }
@@ -127,6 +162,9 @@ mod tests {
         ] {
             assert_eq!(container(&spec(value.clone()), None), expected, "{value}");
         }
+        let placed = json!({"image": "nginx:1.27", "nodeSelector": {"disk": "ssd"}, "priority": 7,
+            "tolerations": [{"key": "gpu", "operator": "Exists"}]});
+        assert_eq!(revision(&spec(placed), None), "504eda9a64");
     }
 
     #[test]
@@ -137,6 +175,10 @@ mod tests {
             json!({"image": "a", "resources": {"limits": {"memory": "1Gi"}}, "restartPolicy": "Never"}),
             json!({"image": "a", "resources": {"limits": {"memory": "1Gi"}}, "init": false, "env": []}),
             json!({"image": "a", "resources": {"limits": {"memory": "1Gi"}}, "priority": 7, "nodeSelector": {"a": "b"}}),
+            json!({"image": "a", "resources": {"limits": {"memory": "1Gi"}, "requests": {"ephemeral-storage": "1Gi"}}}),
+            json!({"image": "a", "resources": {"limits": {"memory": "1Gi"}}, "schedulingPolicy": "binpack", "preemptionPolicy": "Never",
+                "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+                "affinity": {"taskAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"labelSelector": {}, "topologyKey": "zone"}]}}}),
         ] {
             assert_eq!(
                 container(&spec(same.clone()), None),
@@ -152,9 +194,18 @@ mod tests {
             container(&spec(base.clone()), Some("now")),
             container(&spec(base.clone()), None)
         );
-        assert_ne!(
-            revision(&spec(json!({"image": "a", "priority": 1})), None),
-            revision(&spec(json!({"image": "a"})), None)
-        );
+        for placed in [
+            json!({"image": "a", "priority": 1}),
+            json!({"image": "a", "schedulingPolicy": "binpack"}),
+            json!({"image": "a", "preemptionPolicy": "Never"}),
+            json!({"image": "a", "resources": {"requests": {"ephemeral-storage": "1Gi"}}}),
+            json!({"image": "a", "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]}),
+        ] {
+            assert_ne!(
+                revision(&spec(placed.clone()), None),
+                revision(&spec(json!({"image": "a"})), None),
+                "{placed}"
+            );
+        }
     }
 }

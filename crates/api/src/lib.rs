@@ -11,6 +11,7 @@ pub mod kinds;
 pub mod meta;
 pub mod namespace;
 pub mod node;
+pub mod placement;
 pub mod quantity;
 pub mod revision;
 pub mod selector;

@@ -16,6 +16,8 @@ pub const PRUNE_ANNOTATION: &str = "cube/prune";
 pub const RESTARTED_ANNOTATION: &str = "cube/restartedAt";
 /// Set by `cube restart --pull` beside [`RESTARTED_ANNOTATION`] and to the same value: the image is looked for anew.
 pub const PULL_ANNOTATION: &str = "cube/pullAt";
+/// On a Node: its name. As a topology key: the node itself.
+pub const NODE_LABEL: &str = "cube/node";
 /// On a Task of a Deployment: the Deployment's name.
 pub const DEPLOYMENT_LABEL: &str = "cube/deployment";
 /// On a Task of a Deployment: the number of its revision.

@@ -109,6 +109,12 @@ pub struct NodeStatus {
     /// Ready, EngineReady, …
     #[serde(default, skip_serializing_if = "is_default")]
     pub conditions: Vec<Condition>,
+    /// The engine's named volumes, by name.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub volumes: Vec<String>,
+    /// The engine's images.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub images: Vec<NodeImage>,
     /// Engine, versions, system.
     #[serde(default, skip_serializing_if = "is_default")]
     pub node_info: NodeInfo,
@@ -124,9 +130,24 @@ pub struct Resources {
     /// Bytes of memory.
     #[serde(default)]
     pub memory: Quantity,
+    /// Bytes of the engine's disk.
+    #[serde(default, skip_serializing_if = "is_default", rename = "ephemeral-storage")]
+    pub ephemeral_storage: Quantity,
     /// Number of Tasks; absent: no limit.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tasks: Option<u64>,
+}
+
+/// An image that a Node has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeImage {
+    /// What it is called there. Example: `nginx:1.27`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub names: Vec<String>,
+    /// Its size in bytes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub size_bytes: u64,
 }
 
 /// What a Node runs on.

@@ -8,12 +8,68 @@ use serde::{Deserialize, Serialize};
 use crate::is_default;
 
 /// Selects objects by their labels; all that is said must hold, and nothing said selects everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelSelector {
     /// Labels with exactly these values.
     #[serde(default, skip_serializing_if = "is_default")]
     pub match_labels: BTreeMap<String, String>,
+    /// More that labels must be.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub match_expressions: Vec<LabelSelectorRequirement>,
+}
+
+/// What one label must be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LabelSelectorRequirement {
+    /// The label.
+    #[schemars(extend("format" = "label-key"))]
+    pub key: String,
+    /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
+    pub operator: LabelSelectorOperator,
+    /// Values for `In` and `NotIn`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub values: Vec<String>,
+}
+
+/// How a label is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum LabelSelectorOperator {
+    /// It has one of the values.
+    #[default]
+    In,
+    /// It has none of the values, or is not there.
+    NotIn,
+    /// It is there.
+    Exists,
+    /// It is not there.
+    DoesNotExist,
+}
+
+impl LabelSelectorRequirement {
+    /// Whether the labels satisfy it.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        let value = labels.get(&self.key);
+        match self.operator {
+            LabelSelectorOperator::In => value.is_some_and(|value| self.values.contains(value)),
+            LabelSelectorOperator::NotIn => value.is_none_or(|value| !self.values.contains(value)),
+            LabelSelectorOperator::Exists => value.is_some(),
+            LabelSelectorOperator::DoesNotExist => value.is_none(),
+        }
+    }
+}
+
+impl fmt::Display for LabelSelectorRequirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, values) = (&self.key, self.values.join(","));
+        match self.operator {
+            LabelSelectorOperator::In => write!(f, "{key} in ({values})"),
+            LabelSelectorOperator::NotIn => write!(f, "{key} notin ({values})"),
+            LabelSelectorOperator::Exists => write!(f, "{key}"),
+            LabelSelectorOperator::DoesNotExist => write!(f, "!{key}"),
+        }
+    }
 }
 
 impl LabelSelector {
@@ -22,20 +78,20 @@ impl LabelSelector {
         self.match_labels
             .iter()
             .all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(|one| one.matches(labels))
     }
 
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
-        self.match_labels.is_empty()
+        self.match_labels.is_empty() && self.match_expressions.is_empty()
     }
 }
 
 impl fmt::Display for LabelSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (key, value)) in self.match_labels.iter().enumerate() {
-            write!(f, "{}{key}={value}", if index > 0 { "," } else { "" })?;
-        }
-        Ok(())
+        let labels = self.match_labels.iter().map(|(key, value)| format!("{key}={value}"));
+        let expressions = self.match_expressions.iter().map(ToString::to_string);
+        f.write_str(&labels.chain(expressions).collect::<Vec<_>>().join(","))
     }
 }
 
@@ -145,6 +201,41 @@ fn parse_requirement(part: &str) -> Result<Requirement, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_objects_selector_means_what_its_text_says() {
+        let requirement = |key: &str, operator, values: &[&str]| LabelSelectorRequirement {
+            key: key.to_owned(),
+            operator,
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
+        };
+        let selector = LabelSelector {
+            match_labels: [("app".to_owned(), "web".to_owned())].into(),
+            match_expressions: vec![
+                requirement("env", LabelSelectorOperator::In, &["a", "b"]),
+                requirement("tier", LabelSelectorOperator::NotIn, &["db"]),
+                requirement("zone", LabelSelectorOperator::Exists, &[]),
+                requirement("old", LabelSelectorOperator::DoesNotExist, &[]),
+            ],
+        };
+        let text = "app=web,env in (a,b),tier notin (db),zone,!old";
+        assert_eq!(selector.to_string(), text);
+        let read = Selector::parse(text).unwrap();
+        for (labels, expected) in [
+            ("app=web,env=a,zone=x", true),
+            ("app=web,env=a,zone=x,tier=front", true),
+            ("app=web,env=c,zone=x", false),
+            ("app=web,env=a", false),
+            ("app=web,env=a,zone=x,tier=db", false),
+            ("app=web,env=a,zone=x,old=", false),
+            ("env=a,zone=x", false),
+        ] {
+            let labels = labels.split(',').filter_map(|label| label.split_once('='));
+            let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            assert_eq!(selector.matches(&labels), expected, "{labels:?}");
+            assert_eq!(read.matches(&labels), expected, "{labels:?}");
+        }
+    }
 
     #[test]
     fn selects_as_kubectl_does() {

@@ -5,7 +5,14 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{condition::Condition, is_default, meta::ObjectMeta, node::TaintEffect, quantity::Quantity};
+use crate::{
+    condition::Condition,
+    is_default,
+    meta::ObjectMeta,
+    node::TaintEffect,
+    placement::{Affinity, PreemptionPolicy, SchedulingPolicy, TopologySpreadConstraint},
+    quantity::Quantity,
+};
 
 /// One container, run once or kept running, on one node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -110,13 +117,27 @@ pub struct TaskSpec {
     /// Labels that the node must have.
     #[serde(default, skip_serializing_if = "is_default")]
     pub node_selector: BTreeMap<String, String>,
+    /// What it wants of its node, and of the Tasks that it is near to or far from.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub affinity: Affinity,
+    /// How evenly Tasks are spread over nodes; all of them hold.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
+    /// Which of the nodes that can take it: `spread`, `binpack`, `round-robin`, `greedy` or `e-pvm`; default: the
+    /// cluster's (`cube up --scheduling-policy`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scheduling_policy: Option<SchedulingPolicy>,
     /// Taints that this Task puts up with.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tolerations: Vec<Toleration>,
-    /// Higher goes first; default 0.
+    /// Higher goes first, and takes the place of lower where it fits nowhere else; default 0.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = 0))]
     pub priority: i32,
+    /// Whether it may take the place of Tasks of lower priority: `PreemptLowerPriority` (default) or `Never`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "PreemptLowerPriority"))]
+    pub preemption_policy: PreemptionPolicy,
 }
 
 /// Default of `terminationGracePeriodSeconds`, in seconds.
@@ -294,7 +315,7 @@ pub struct ResourceRequirements {
     pub limits: ResourceAmounts,
 }
 
-/// Amounts of CPU and memory.
+/// Amounts of CPU, memory and disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ResourceAmounts {
@@ -304,6 +325,9 @@ pub struct ResourceAmounts {
     /// Bytes of memory. Examples: `64Mi`, `2Gi`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub memory: Option<Quantity>,
+    /// Bytes of the engine's disk, in `requests` only: no engine holds a container to less. Example: `10Gi`.
+    #[serde(default, skip_serializing_if = "is_default", rename = "ephemeral-storage")]
+    pub ephemeral_storage: Option<Quantity>,
 }
 
 impl ResourceRequirements {
@@ -323,6 +347,11 @@ impl ResourceRequirements {
             .as_ref()
             .or(self.limits.memory.as_ref())
             .map_or(0, Quantity::units)
+    }
+
+    /// Bytes of disk that a node must have free.
+    pub fn disk_request(&self) -> u64 {
+        self.requests.ephemeral_storage.as_ref().map_or(0, Quantity::units)
     }
 }
 
@@ -370,6 +399,9 @@ pub struct TaskStatus {
     /// The node that it was given to.
     #[serde(default, skip_serializing_if = "is_default")]
     pub node: Option<String>,
+    /// The node on which others make room for it; none once it has a node.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub nominated_node: Option<String>,
     /// Begins anew with each binding; what a worker reports of an older one is refused.
     #[serde(default, skip_serializing_if = "is_default")]
     pub epoch: u64,

@@ -1,4 +1,6 @@
 //! What a shape cannot say: rules between fields, and names that must be unique.
+mod placement;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
@@ -27,6 +29,7 @@ pub fn deployment(deployment: &Deployment) -> Vec<FieldError> {
     );
     task_spec(&deployment.spec.template.spec, &template.field("spec"), &mut errors);
     let selector = &deployment.spec.selector;
+    placement::label_selector(selector, &spec.field("selector"), &mut errors);
     if !selector.is_empty() && !selector.matches(&deployment.spec.template.metadata.labels) {
         errors.push(FieldError::new(
             spec.field("selector"),
@@ -136,11 +139,18 @@ fn task_spec(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
     text(spec, path, errors);
     ports(spec, path, errors);
     volumes(spec, path, errors);
+    placement::task_spec(spec, path, errors);
     let resources = path.field("resources");
     let (requests, limits) = (&spec.resources.requests, &spec.resources.limits);
+    if limits.ephemeral_storage.is_some() {
+        let at = resources.field("limits").field("ephemeral-storage");
+        let message = "cannot be limited: no engine holds a container to it (ask for it in `requests`)";
+        errors.push(FieldError::new(at, Reason::Forbidden, message));
+    }
     for (name, request, limit) in [
         ("cpu", &requests.cpu, &limits.cpu),
         ("memory", &requests.memory, &limits.memory),
+        ("ephemeral-storage", &requests.ephemeral_storage, &None),
     ] {
         for (part, amount) in [("requests", request), ("limits", limit)] {
             if amount.as_ref().is_some_and(|amount| amount.is_negative()) {

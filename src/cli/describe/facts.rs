@@ -302,7 +302,12 @@ fn amounts(amounts: &ResourceAmounts) -> String {
         .memory
         .as_ref()
         .map(|memory| format!("{} memory", shown(memory)));
-    cpu.into_iter().chain(memory).collect::<Vec<_>>().join(", ")
+    let disk = amounts
+        .ephemeral_storage
+        .as_ref()
+        .map(|disk| format!("{} disk", shown(disk)));
+    let told = cpu.into_iter().chain(memory).chain(disk);
+    told.collect::<Vec<_>>().join(", ")
 }
 
 fn resources(resources: &Resources) -> String {
@@ -313,8 +318,12 @@ fn resources(resources: &Resources) -> String {
     if resources.cpu.milli() == 0 {
         return String::new();
     }
+    let disk = match resources.ephemeral_storage.units() {
+        0 => String::new(),
+        bytes => format!(", {} disk", words::size(bytes)),
+    };
     format!(
-        "{} cpu, {} memory{tasks}",
+        "{} cpu, {} memory{disk}{tasks}",
         shown(&resources.cpu),
         words::size(resources.memory.units())
     )

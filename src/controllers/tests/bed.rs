@@ -13,6 +13,7 @@ use cube_api::{
     deployment::Deployment,
     event::Event,
     kinds::Kind,
+    placement::SchedulingPolicy,
     task::{Phase, Task, TaskStatus, Termination},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -168,7 +169,13 @@ impl Bed {
             recorder.of("controllers"),
             stop.clone(),
         );
-        let place = scheduler::run(registry.clone(), world.clone(), recorder.of("scheduler"), stop.clone());
+        let place = scheduler::run(
+            registry.clone(),
+            world.clone(),
+            recorder.of("scheduler"),
+            SchedulingPolicy::default(),
+            stop.clone(),
+        );
         self.running = vec![
             tokio::spawn(record),
             tokio::spawn(worker),

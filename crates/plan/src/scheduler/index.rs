@@ -1,283 +1,304 @@
-//! What is known of the nodes and of what their Tasks take: sums, changed with each Task and Node.
-use std::collections::BTreeMap;
+//! The scheduler's memory: what is known of nodes and Tasks, and the answers that are kept about it.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cube_api::{
-    condition::{self, READY, Truth},
-    node::{Node, Taint},
-    task::{Protocol, RestartPolicy, Task},
+    node::Node,
+    placement::SchedulingPolicy,
+    task::{RestartPolicy, Task},
 };
 
 use super::{
-    Demand, Explanation, HostPort,
-    filter::{self, Refusal},
-    score,
+    Demand, Explanation, Refusal,
+    facts::{Assigned, Facts, Site},
+    filter,
+    log::ChangeLog,
+    node::Said,
+    ranking::Ranking,
+    score::Score,
+    surroundings::{self, Reading},
 };
 
-/// Nodes, and what is assigned to them.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Kept answers have so many nodes together: some 15 MB. Fewer would rank the nodes anew more often where Tasks of many
+/// demands are placed by turns.
+const KEPT: usize = 100_000;
+
+/// Nodes, what is assigned to them, and the order of the nodes for the demands that were last asked about.
+#[derive(Clone, Debug, Default)]
 pub struct Index {
-    nodes: BTreeMap<String, NodeState>,
-    /// By `namespace/name`.
-    assigned: BTreeMap<String, Assigned>,
+    facts: Facts,
+    policy: SchedulingPolicy,
+    /// The node that round robin gave last.
+    last: Option<Arc<str>>,
+    log: ChangeLog,
+    /// With the number of the question that each last answered.
+    answers: BTreeMap<Arc<Demand>, (u64, Ranking)>,
+    asked: u64,
+    news: News,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-struct Assigned {
-    node: String,
-    demand: Demand,
-    ends: bool,
-}
-
-/// One node.
+/// What has changed for Tasks that wait.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct NodeState {
-    /// What its Node object says; none when there is no such object (any more).
-    pub said: Option<Said>,
-    /// What its Tasks take.
-    pub used: Usage,
-    /// What those of them take that end by themselves: they are being deleted, or run once.
-    pub ending: Usage,
-    /// Who has which port.
-    pub ports: BTreeMap<(Protocol, u16), BTreeMap<String, Option<String>>>,
-    /// So many of its Tasks have this controller.
-    pub kin: BTreeMap<String, u32>,
-}
-
-/// What a Node object says.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Said {
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Its taints.
-    pub taints: Vec<Taint>,
-    /// Nothing new is placed here.
-    pub cordoned: bool,
-    /// Why it is not ready, if it is not.
-    pub not_ready: Option<String>,
-    /// What Tasks can have.
-    pub allocatable: Allocatable,
-}
-
-/// What Tasks can have of a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Allocatable {
-    /// Thousandths of a CPU.
-    pub cpu: u64,
-    /// Bytes of memory.
-    pub memory: u64,
-    /// Number of Tasks, if it is limited.
-    pub tasks: Option<u64>,
-}
-
-/// What Tasks take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Thousandths of a CPU.
-    pub cpu: u64,
-    /// Bytes of memory.
-    pub memory: u64,
-    /// Their number.
-    pub tasks: u64,
-}
-
-impl Usage {
-    fn add(&mut self, demand: &Demand) {
-        self.cpu = self.cpu.saturating_add(demand.cpu);
-        self.memory = self.memory.saturating_add(demand.memory);
-        self.tasks += 1;
-    }
-
-    fn subtract(&mut self, demand: &Demand) {
-        self.cpu = self.cpu.saturating_sub(demand.cpu);
-        self.memory = self.memory.saturating_sub(demand.memory);
-        self.tasks = self.tasks.saturating_sub(1);
-    }
+pub(super) struct News {
+    /// Nodes that have changed, or that have more room.
+    pub roomier: BTreeSet<Arc<str>>,
+    /// Tasks have come or gone, or nodes have changed.
+    pub any: bool,
+    /// Somewhere, Tasks may no longer be kept away by others.
+    pub everywhere: bool,
 }
 
 impl Index {
+    /// An index of a cluster with that policy.
+    pub fn new(policy: SchedulingPolicy) -> Self {
+        Self {
+            policy,
+            ..Self::default()
+        }
+    }
+
     /// Takes a Node as it is now. Says whether anything of it that matters is new.
     pub fn set_node(&mut self, node: &Node) -> bool {
-        let ready = condition::find(&node.status.conditions, READY);
-        let not_ready = match ready {
-            Some(ready) if ready.status == Truth::True => None,
-            Some(ready) if !ready.message.is_empty() => Some(ready.message.clone()),
-            Some(ready) if !ready.reason.is_empty() => Some(ready.reason.clone()),
-            _ => Some("its worker has not told of it yet".to_owned()),
-        };
-        let not_ready = if node.metadata.is_deleting() {
-            Some("it is being deleted".to_owned())
-        } else {
-            not_ready
-        };
-        let allocatable = &node.status.allocatable;
-        let said = Said {
-            labels: node.metadata.labels.clone(),
-            taints: node.spec.taints.clone(),
-            cordoned: node.spec.unschedulable,
-            not_ready,
-            allocatable: Allocatable {
-                cpu: allocatable.cpu.milli(),
-                memory: allocatable.memory.units(),
-                tasks: allocatable.tasks,
-            },
-        };
-        let state = self.nodes.entry(node.metadata.name.clone()).or_default();
-        let changed = state.said.as_ref() != Some(&said);
-        state.said = Some(said);
-        changed
+        self.tell_node(&node.metadata.name, Some(Said::of(node)))
     }
 
     /// The Node is gone; what its Tasks took is known on.
     pub fn remove_node(&mut self, name: &str) {
-        if let Some(state) = self.nodes.get_mut(name) {
-            state.said = None;
-        }
-        self.tidy(name);
+        self.tell_node(name, None);
     }
 
-    /// Takes a Task as it is now, or with the node that it is about to get. Answers with a node that has more room since.
-    pub fn set_task(&mut self, key: &str, task: &Task, about_to_get: Option<&str>) -> Option<String> {
-        let node = task.status.node.as_deref().or(about_to_get);
-        let holds = node.filter(|_| !task.status.phase.is_over());
+    fn tell_node(&mut self, name: &str, said: Option<Said>) -> bool {
+        let labels = |facts: &Facts| facts.site(name).map(|site| site.said.labels.clone());
+        let before = labels(&self.facts);
+        let changed = self.facts.set_node(name, said);
+        if changed {
+            self.log.changed(name);
+            self.news.any = true;
+            self.news.everywhere |= before != labels(&self.facts);
+            self.news.roomier.insert(name.into());
+        }
+        changed
+    }
+
+    /// Takes a Task as it is now, or with the node that it is about to get. Says whether a node has more room since.
+    pub fn set_task(&mut self, key: &str, task: &Task, about_to_get: Option<&str>) -> bool {
+        let demand = Demand::of(task);
+        self.set(key, task, &demand, about_to_get)
+    }
+
+    /// The same of a Task whose demand is known.
+    pub fn set(&mut self, key: &str, task: &Task, demand: &Demand, about_to_get: Option<&str>) -> bool {
+        let status = &task.status;
+        let node = status.node.as_deref().or(about_to_get);
+        let holds = node.filter(|_| !status.phase.is_over());
+        let leaves = task.metadata.is_deleting() || status.leaves_now();
+        let created = task.metadata.creation_timestamp;
         let assigned = holds.map(|node| Assigned {
-            node: node.to_owned(),
-            demand: Demand::of(task),
-            ends: task.metadata.is_deleting() || task.spec.restart_policy != RestartPolicy::Always,
+            node: node.into(),
+            demand: Arc::new(demand.clone()),
+            ends: leaves || task.spec.restart_policy != RestartPolicy::Always,
+            leaves,
+            since: created.map_or(0, |at| at.as_second()),
         });
-        self.put(key, assigned)
-    }
-
-    /// The Task is gone. Answers with the node that has more room since.
-    pub fn remove_task(&mut self, key: &str) -> Option<String> {
-        self.put(key, None)
-    }
-
-    fn put(&mut self, key: &str, new: Option<Assigned>) -> Option<String> {
-        let old = self.assigned.get(key);
-        if old == new.as_ref() {
-            return None;
-        }
-        let freed = self.assigned.remove(key).inspect(|old| {
-            self.take(key, old);
-            self.tidy(&old.node);
-        });
-        if let Some(new) = new {
-            let state = self.nodes.entry(new.node.clone()).or_default();
-            state.used.add(&new.demand);
-            if new.ends {
-                state.ending.add(&new.demand);
-            }
-            for (protocol, port, address) in &new.demand.ports {
-                let holders = state.ports.entry((*protocol, *port)).or_default();
-                holders.insert(key.to_owned(), address.clone());
-            }
-            if let Some(kin) = &new.demand.kin {
-                *state.kin.entry(kin.clone()).or_default() += 1;
-            }
-            self.assigned.insert(key.to_owned(), new);
-        }
-        let new = self.assigned.get(key);
-        freed
-            .filter(|old| new.is_none_or(|new| new.node != old.node || new.demand != old.demand))
-            .map(|old| old.node)
-    }
-
-    fn take(&mut self, key: &str, old: &Assigned) {
-        let Some(state) = self.nodes.get_mut(&old.node) else {
-            return;
-        };
-        state.used.subtract(&old.demand);
-        if old.ends {
-            state.ending.subtract(&old.demand);
-        }
-        for (protocol, port, _) in &old.demand.ports {
-            if let Some(holders) = state.ports.get_mut(&(*protocol, *port)) {
-                holders.remove(key);
-                if holders.is_empty() {
-                    state.ports.remove(&(*protocol, *port));
-                }
-            }
-        }
-        if let Some(kin) = &old.demand.kin
-            && let Some(count) = state.kin.get_mut(kin)
+        let given = assigned
+            .as_ref()
+            .filter(|_| status.node.is_none() && self.facts.assigned(key).is_none());
+        if let Some(given) = given
+            && self.policy_of(demand) == SchedulingPolicy::RoundRobin
         {
-            *count -= 1;
-            if *count == 0 {
-                state.kin.remove(kin);
-            }
+            self.last = Some(given.node.clone());
         }
+        let waits = node.is_none() && !status.phase.is_over() && !leaves;
+        let nominated = status.nominated_node.as_deref().filter(|_| waits);
+        let kept_less = self.keep(key, nominated.map(|node| (node, demand)));
+        self.put(key, assigned) || kept_less
     }
 
-    /// Forgets a node that no Node object and no Task speaks of any more.
-    fn tidy(&mut self, name: &str) {
-        if self
-            .nodes
-            .get(name)
-            .is_some_and(|state| state.said.is_none() && state.used.tasks == 0)
-        {
-            self.nodes.remove(name);
+    /// The Task is gone. Says whether a node has more room since.
+    pub fn remove_task(&mut self, key: &str) -> bool {
+        let kept_less = self.keep(key, None);
+        self.put(key, None) || kept_less
+    }
+
+    /// Room is kept on that node for the Task, or nowhere. Says whether a node has more room since.
+    fn keep(&mut self, key: &str, room: Option<(&str, &Demand)>) -> bool {
+        let (freed, taken) = self.facts.keep(key, room);
+        for node in freed.iter().chain(&taken) {
+            self.log.changed(node);
         }
+        let Some(freed) = freed else { return false };
+        self.news.any = true;
+        self.news.roomier.insert(freed);
+        true
+    }
+
+    /// Says whether a node has more room since.
+    fn put(&mut self, key: &str, new: Option<Assigned>) -> bool {
+        if self.facts.assigned(key) == new.as_ref() {
+            return false;
+        }
+        let node = new.as_ref().map(|new| (new.node.clone(), new.demand.clone()));
+        let is_new = |facts: &Facts, demand: &Demand| !demand.far.is_empty() && !facts.knows(demand);
+        let mut far = node.as_ref().is_some_and(|(_, demand)| is_new(&self.facts, demand));
+        let old = self.facts.put(key, new);
+        let mut frees = false;
+        self.news.any = true;
+        if let Some(old) = &old {
+            far |= is_new(&self.facts, &old.demand);
+            self.news.everywhere |= !old.demand.far.is_empty();
+            self.log.changed(&old.node);
+            let same = |(node, demand): &(Arc<str>, Arc<Demand>)| *node == old.node && *demand == old.demand;
+            frees = !node.as_ref().is_some_and(same);
+            if frees {
+                self.news.roomier.insert(old.node.clone());
+            }
+        }
+        if let Some((node, _)) = node {
+            self.log.changed(&node);
+        }
+        if far {
+            self.log.far_came_or_went();
+        }
+        frees
+    }
+
+    fn policy_of(&self, demand: &Demand) -> SchedulingPolicy {
+        demand.policy.unwrap_or(self.policy)
     }
 
     /// The nodes that there are, by name.
-    pub fn nodes(&self) -> impl Iterator<Item = (&str, &NodeState, &Said)> {
-        self.nodes
-            .iter()
-            .filter_map(|(name, state)| state.said.as_ref().map(|said| (name.as_str(), state, said)))
+    pub(super) fn sites(&self) -> impl Iterator<Item = Site<'_>> {
+        self.facts.sites()
     }
 
-    /// The node for a Task of that demand, or why there is none.
-    ///
-    /// # Errors
-    /// The explanation.
-    pub fn place(&self, demand: &Demand) -> Result<&str, Explanation> {
-        let mut refusals = Vec::new();
-        let mut best: Option<(score::Score, &str)> = None;
-        for (name, state, said) in self.nodes() {
-            match filter::check(demand, state, said) {
-                Ok(()) => {
-                    let score = score::score(demand, state, said);
-                    if best.as_ref().is_none_or(|(lowest, _)| score < *lowest) {
-                        best = Some((score, name));
-                    }
-                }
-                Err(refusal) => refusals.push((name, refusal)),
-            }
-        }
-        match best {
-            Some((_, name)) => Ok(name),
-            None => Err(Explanation::new(self, demand, refusals)),
-        }
+    /// What has changed since it was last asked.
+    pub(super) fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The node for a Task of that demand; none: see [`Self::explain`].
+    pub fn place(&mut self, demand: &Demand) -> Option<Arc<str>> {
+        self.best(demand).map(|(_, node)| node)
+    }
+
+    /// The node for that Task, for which room may be kept from others.
+    pub fn place_task(&mut self, key: &str, demand: &Demand) -> Option<Arc<str>> {
+        let Some(kept) = self.facts.kept(key).cloned() else {
+            return self.place(demand);
+        };
+        let news = self.take_news();
+        self.keep(key, None);
+        let node = self.place(demand);
+        self.keep(key, Some((&kept, demand)));
+        // All is as it was.
+        self.news = news;
+        node
+    }
+
+    /// The same, with its score.
+    pub(super) fn best(&mut self, demand: &Demand) -> Option<(Score, Arc<str>)> {
+        self.rank(demand);
+        let (_, ranking) = self.answers.get(demand)?;
+        let best = ranking.best(&self.facts, self.last.as_deref());
+        best.map(|(score, node)| (score, node.clone()))
+    }
+
+    /// Why no node can take a Task of that demand.
+    pub fn explain(&mut self, demand: &Demand) -> Explanation {
+        let refusals = self.refusals(demand);
+        Explanation::new(self, &refusals)
+    }
+
+    /// Of each node that there is, in the order of their names, all that it refuses a Task of that demand for.
+    pub(super) fn refusals(&mut self, demand: &Demand) -> Vec<(Arc<str>, Vec<Refusal>)> {
+        self.rank(demand);
+        let Some((_, ranking)) = self.answers.get(demand) else {
+            return Vec::new();
+        };
+        let fewest = ranking.fewest(&self.facts);
+        let of_site = |site: Site| {
+            let alone = filter::FILTERS.iter();
+            let alone = alone.filter_map(|(_, filter)| filter(demand, site).err());
+            let probes = ranking.probes();
+            let readings: Vec<Reading> = probes.iter().map(|probe| probe.read(site)).collect();
+            let far = surroundings::judge(probes, &readings, &fewest, &self.facts).err();
+            (site.name.clone(), alone.chain(far).collect())
+        };
+        self.facts.sites().map(of_site).collect()
     }
 
     /// Whether that one node can take a Task of that demand.
-    pub fn fits(&self, node: &str, demand: &Demand) -> bool {
-        self.nodes
-            .get(node)
-            .and_then(|state| state.said.as_ref().map(|said| (state, said)))
-            .is_some_and(|(state, said)| filter::check(demand, state, said).is_ok())
+    pub fn fits(&mut self, node: &str, demand: &Demand) -> bool {
+        let Some(site) = self.facts.site(node) else {
+            return false;
+        };
+        if filter::check(demand, site).is_err() {
+            return false;
+        }
+        if !demand.reaches_far() && self.facts.keeping_away(demand).is_empty() {
+            return true;
+        }
+        self.rank(demand);
+        let (Some((_, ranking)), Some(site)) = (self.answers.get(demand), self.facts.site(node)) else {
+            return false;
+        };
+        let probes = ranking.probes();
+        let readings: Vec<Reading> = probes.iter().map(|probe| probe.read(site)).collect();
+        surroundings::judge(probes, &readings, &ranking.fewest(&self.facts), &self.facts).is_ok()
+    }
+
+    /// Brings the order of the nodes for that demand to what is known now.
+    fn rank(&mut self, demand: &Demand) {
+        self.asked += 1;
+        if !self.answers.contains_key(demand) {
+            self.make_room();
+            let is_new = !demand.far.is_empty() && !self.facts.knows(demand);
+            let known = self.facts.know(demand);
+            if is_new {
+                self.log.far_came_or_went();
+            }
+            let ranking = Ranking::new(known.clone(), self.policy_of(demand));
+            self.answers.insert(known, (0, ranking));
+        }
+        if let Some((asked, ranking)) = self.answers.get_mut(demand) {
+            *asked = self.asked;
+            ranking.refresh(&self.facts, &self.log);
+        }
+    }
+
+    /// Forgets the answers that nobody has asked for longest.
+    fn make_room(&mut self) {
+        let kept =
+            |answers: &BTreeMap<_, (u64, Ranking)>| answers.values().map(|(_, ranking)| ranking.len()).sum::<usize>();
+        while !self.answers.is_empty() && kept(&self.answers) + self.facts.count() > KEPT {
+            let oldest = self.answers.iter().min_by_key(|(_, (asked, _))| *asked);
+            let Some(demand) = oldest.map(|(demand, _)| demand.clone()) else {
+                return;
+            };
+            self.forget(&demand);
+        }
+    }
+
+    fn forget(&mut self, demand: &Arc<Demand>) {
+        if self.answers.remove(demand).is_some() {
+            self.facts.forget(demand);
+            if !demand.far.is_empty() && !self.facts.knows(demand) {
+                self.log.far_came_or_went();
+            }
+        }
     }
 }
 
-impl NodeState {
-    /// The Task that has the port, if it collides with what is wanted.
-    pub(super) fn holder(&self, (protocol, port, wanted): &HostPort) -> Option<&str> {
-        let holders = self.ports.get(&(*protocol, *port))?;
-        let collides = |address: &Option<String>| match (address, wanted) {
-            (Some(address), Some(wanted)) => address == wanted,
-            _ => true,
-        };
-        holders
-            .iter()
-            .find(|(_, address)| collides(address))
-            .map(|(key, _)| key.as_str())
-    }
-
-    /// All refusals of a node, not only the first.
-    pub(super) fn refusals(&self, demand: &Demand, said: &Said) -> Vec<Refusal> {
-        filter::FILTERS
-            .iter()
-            .filter_map(|filter| filter(demand, self, said).err())
-            .collect()
+#[cfg(test)]
+impl Index {
+    /// What is known, without the demands that are only asked about.
+    pub(super) fn into_facts(mut self) -> Facts {
+        let asked: Vec<Arc<Demand>> = self.answers.keys().cloned().collect();
+        for demand in asked {
+            self.forget(&demand);
+        }
+        self.facts
     }
 }

@@ -1,27 +1,41 @@
 //! Which node gets a Task, and if none does, why not.
 //!
-//! [`Index::place`] looks at the nodes alone: what their Tasks take is kept summed up in the [`Index`], plain data that is
-//! changed with each Task and Node and is always what it would be if it were built from nothing. It never binds or waits.
+//! [`Index::place`] knows the nodes, what their Tasks take, and how many Tasks of which sort are where: sums, changed with
+//! each Task and Node, that are always what they would be if they were built from nothing. It keeps the order of the nodes
+//! for each demand, so that one more Task costs what has changed since the last one, not a pass over the nodes. It never
+//! binds or waits.
 //!
 //! ```text
-//! Task ─► demand ─► filters (per node: yes, or a refusal) ─► scores (least loaded) ─► node
-//!                        └─ nowhere: refusals counted ─► explanation, kept with all Tasks of that demand
+//! Task ─► demand ─► ranking of that demand, brought up to date with the nodes that have changed
+//!                     │  each node: filters (yes, or a refusal), score (preferences, then policy)
+//!                     ▼
+//!                   groups of nodes with the same surroundings ─► judged (affinity, spread) ─► the best node
+//!                                             └─ none: refusals counted ─► explanation
 //! ```
 //!
 //! [`Queue`] says which Task is next, and which of those that fit nowhere are to be looked at again.
+mod crowd;
 mod demand;
 mod explain;
+mod facts;
 mod filter;
+mod image;
 mod index;
+mod log;
+mod node;
 mod queue;
+mod ranking;
 mod score;
 mod status;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 
-pub use demand::{Demand, HostPort, fixed_ports};
+pub use crowd::Who;
+pub use demand::{Demand, HostPort, Spread, Term, Tolerated, fixed_ports};
 pub use explain::Explanation;
 pub use filter::Refusal;
-pub use index::{Index, NodeState, Usage};
+pub use index::Index;
+pub use node::Usage;
 pub use queue::{Queue, Rank};
 pub use status::{UNSCHEDULABLE, WAITING, is_told, unschedulable};

@@ -5,12 +5,13 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use cube_api::task::Task;
 use jiff::Timestamp;
 
-use super::{Demand, Explanation, Index};
+use super::{Demand, Index};
 
 /// The place of a Task in the queue: higher priority first, then the older.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,23 +40,23 @@ pub struct Queue {
     /// To be looked at now.
     active: BTreeSet<Rank>,
     /// Those that fit nowhere, by what they ask for.
-    waiting: BTreeMap<Demand, BTreeSet<Rank>>,
+    waiting: BTreeMap<Arc<Demand>, BTreeSet<Rank>>,
     /// All of them, by `namespace/name`.
-    known: BTreeMap<String, (Rank, Demand)>,
+    known: BTreeMap<String, (Rank, Arc<Demand>)>,
 }
 
 impl Queue {
     /// A Task without a node, as it is now. What waits goes on waiting unless it asks for something else.
-    pub fn set(&mut self, key: &str, task: &Task) {
-        let (rank, demand) = (Rank::of(key, task), Demand::of(task));
+    pub fn set(&mut self, key: &str, task: &Task, demand: Demand) {
+        let rank = Rank::of(key, task);
         if let Some((old_rank, old_demand)) = self.known.get(key) {
-            if *old_rank == rank && *old_demand == demand {
+            if *old_rank == rank && **old_demand == demand {
                 return;
             }
             self.remove(key);
         }
         self.active.insert(rank.clone());
-        self.known.insert(key.to_owned(), (rank, demand));
+        self.known.insert(key.to_owned(), (rank, Arc::new(demand)));
     }
 
     /// The Task is no longer one without a node.
@@ -73,51 +74,47 @@ impl Queue {
     }
 
     /// The next Task to be looked at; it is then no longer in the queue.
-    pub fn take(&mut self) -> Option<(Rank, Demand)> {
+    pub fn take(&mut self) -> Option<(Rank, Arc<Demand>)> {
         let rank = self.active.pop_first()?;
         self.known.remove(&rank.key)
     }
 
     /// A Task that was looked at fits nowhere.
-    pub fn wait(&mut self, rank: Rank, demand: Demand) {
+    pub fn wait(&mut self, rank: Rank, demand: Arc<Demand>) {
         self.known.insert(rank.key.clone(), (rank.clone(), demand.clone()));
         self.waiting.entry(demand).or_default().insert(rank);
     }
 
     /// A Task that was looked at is to be looked at again.
-    pub fn again(&mut self, rank: Rank, demand: Demand) {
+    pub fn again(&mut self, rank: Rank, demand: Arc<Demand>) {
         self.known.insert(rank.key.clone(), (rank.clone(), demand));
         self.active.insert(rank);
     }
 
-    /// Whether a Task of that demand waits already: then the same answer holds for all.
-    pub fn is_waiting(&self, demand: &Demand) -> bool {
-        self.waiting.contains_key(demand)
-    }
-
-    /// A node has changed or has more room: those that fit there now are looked at again.
-    pub fn node_changed(&mut self, index: &Index, node: &str) {
-        let fitting: Vec<Demand> = self
-            .waiting
-            .keys()
-            .filter(|demand| index.fits(node, demand))
-            .cloned()
-            .collect();
-        for demand in fitting {
-            self.active.extend(self.waiting.remove(&demand).unwrap_or_default());
+    /// Those that fit somewhere now, after what has changed since the last time, are looked at again. Says whether there
+    /// are any.
+    pub fn wake(&mut self, index: &mut Index) -> bool {
+        let news = index.take_news();
+        if !news.any || self.waiting.is_empty() {
+            return false;
         }
+        let mut fits = |demand: &Arc<Demand>| {
+            if news.everywhere || demand.reaches_far() {
+                index.place(demand).is_some()
+            } else {
+                news.roomier.iter().any(|node| index.fits(node, demand))
+            }
+        };
+        let fitting: Vec<Arc<Demand>> = self.waiting.keys().filter(|demand| fits(demand)).cloned().collect();
+        for demand in &fitting {
+            self.active.extend(self.waiting.remove(demand).unwrap_or_default());
+        }
+        !fitting.is_empty()
     }
 
-    /// What waits, and why, as things are now: for telling.
-    pub fn explained<'a>(
-        &'a self,
-        index: &'a Index,
-    ) -> impl Iterator<Item = (&'a Demand, Explanation, &'a BTreeSet<Rank>)> {
-        let explained = |(demand, ranks): (&'a Demand, &'a BTreeSet<Rank>)| {
-            let why = index.place(demand).err()?;
-            Some((demand, why, ranks))
-        };
-        self.waiting.iter().filter_map(explained)
+    /// What waits, by what it asks for.
+    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<Demand>, &BTreeSet<Rank>)> {
+        self.waiting.iter()
     }
 
     /// Whether nothing waits.

@@ -1,8 +1,9 @@
 //! Tables for what is refused and how it is told; properties of the index and the queue.
-use std::collections::BTreeMap;
+mod incremental;
+mod policies;
+mod surroundings;
 
 use cube_api::{kinds::Resource, node::Node, task::Task};
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -47,11 +48,27 @@ fn index(nodes: &[Node], assigned: &[(&str, Value)]) -> Index {
     index
 }
 
-fn place(index: &Index, spec: Value) -> String {
-    match index.place(&Demand::of(&task("new", spec))) {
-        Ok(node) => node.to_owned(),
-        Err(why) => why.message,
+fn place(index: &mut Index, spec: Value) -> String {
+    place_task(index, &task("new", spec))
+}
+
+/// The node, or why there is none.
+fn place_task(index: &mut Index, task: &Task) -> String {
+    let demand = Demand::of(task);
+    match index.place(&demand) {
+        Some(node) => node.to_string(),
+        None => index.explain(&demand).message,
     }
+}
+
+/// Makes the Task one of those of a controller.
+fn of(controller: &str, mut task: Task) -> Task {
+    task.metadata.owner_references = vec![cube_api::meta::OwnerReference {
+        uid: controller.to_owned(),
+        controller: true,
+        ..Default::default()
+    }];
+    task
 }
 
 #[test]
@@ -120,7 +137,7 @@ fn refusals_are_counted_and_explained() {
         // Who asks for nothing fits where more was given away than there is.
         (vec![ready("a")], vec![("a", needs("9", "9Gi"))], json!({}), "a"),
     ] {
-        assert_eq!(place(&index(&nodes, &assigned), spec), expected);
+        assert_eq!(place(&mut index(&nodes, &assigned), spec), expected);
     }
 }
 
@@ -149,49 +166,25 @@ fn taints_are_tolerated_as_kubernetes_does() {
             true,
         ),
     ] {
-        let placed = place(&index(&[taint(effect)], &[]), json!({ "tolerations": [toleration] }));
+        let placed = place(
+            &mut index(&[taint(effect)], &[]),
+            json!({ "tolerations": [toleration] }),
+        );
         assert_eq!(placed == "a", fits, "{toleration} {effect}: {placed}");
     }
-    let avoided = index(
+    let mut avoided = index(
         &[taint("PreferNoSchedule"), node("b", json!({}))],
         &[("b", needs("3", "3Gi"))],
     );
-    assert_eq!(place(&avoided, json!({})), "b", "only when nowhere else fits");
-    assert_eq!(place(&avoided, needs("2", "2Gi")), "a");
-}
-
-#[test]
-fn the_least_loaded_is_best_and_kin_are_spread() {
-    let two = || [node("a", json!({})), node("b", json!({}))];
-    assert_eq!(
-        place(&index(&two(), &[]), json!({})),
-        "a",
-        "of equals the first by name"
-    );
-    assert_eq!(place(&index(&two(), &[("a", json!({}))]), json!({})), "b");
-    let loaded = index(&two(), &[("a", needs("1", "1Gi")), ("b", json!({})), ("b", json!({}))]);
-    assert_eq!(place(&loaded, json!({})), "b", "load counts before number");
-
-    let mut kin = index(&two(), &[("a", needs("3", "3Gi"))]);
-    let mut web = task("web", json!({}));
-    web.metadata.owner_references = vec![cube_api::meta::OwnerReference {
-        uid: "web".to_owned(),
-        controller: true,
-        ..Default::default()
-    }];
-    kin.set_task("default/web-1", &web, Some("b"));
-    assert_eq!(
-        kin.place(&Demand::of(&web)).unwrap(),
-        "a",
-        "two of one Deployment are not put together"
-    );
+    assert_eq!(place(&mut avoided, json!({})), "b", "only when nowhere else fits");
+    assert_eq!(place(&mut avoided, needs("2", "2Gi")), "a");
 }
 
 #[test]
 fn what_may_pass_by_itself_is_told_from_what_will_not() {
     let under_way = |nodes: &[Node], assigned: &[(&str, Value)], spec: Value| {
         let demand = Demand::of(&task("new", spec));
-        index(nodes, assigned).place(&demand).unwrap_err().under_way
+        index(nodes, assigned).explain(&demand).under_way
     };
     let one = || [node("a", json!({}))];
     let mut once = needs("1", "3Gi");
@@ -220,132 +213,30 @@ fn what_fits_nowhere_waits_together_and_is_taken_up_by_what_it_waits_for() {
     let mut queue = Queue::default();
     let urgent = json!({ "priority": 5, "resources": { "requests": { "memory": "4Gi" } } });
     for (name, spec) in [("x", needs("0", "3Gi")), ("y", needs("0", "3Gi")), ("z", urgent)] {
-        queue.set(&format!("default/{name}"), &task(name, spec));
+        let task = task(name, spec);
+        queue.set(&format!("default/{name}"), &task, Demand::of(&task));
     }
     let mut order = Vec::new();
     while let Some((rank, demand)) = queue.take() {
-        assert!(index.place(&demand).is_err());
+        assert_eq!(index.place(&demand), None);
         order.push(rank.key.clone());
         queue.wait(rank, demand);
     }
     assert_eq!(order, ["default/z", "default/x", "default/y"], "priority, then age");
-    assert_eq!(queue.explained(&index).count(), 2, "one look for each demand");
+    assert_eq!(queue.waiting().count(), 2, "one look for each demand");
+    assert!(!queue.wake(&mut index), "nothing has changed");
     // Told again without a change, they go on waiting.
-    queue.set("default/x", &task("x", needs("0", "3Gi")));
+    let same = task("x", needs("0", "3Gi"));
+    queue.set("default/x", &same, Demand::of(&same));
     assert_eq!(queue.take(), None);
     // Room on a: enough for two of them, not for the third.
-    assert_eq!(
-        index
-            .set_task("default/t0", &task("t", needs("0", "1Gi")), Some("a"))
-            .as_deref(),
-        Some("a")
-    );
-    queue.node_changed(&index, "b");
-    assert_eq!(queue.take(), None, "b has no more room");
-    queue.node_changed(&index, "a");
+    index.set_task("default/t1", &task("t", needs("0", "2Gi")), Some("b"));
+    assert!(!queue.wake(&mut index), "b has no more room");
+    index.set_task("default/t0", &task("t", needs("0", "1Gi")), Some("a"));
+    assert!(queue.wake(&mut index));
     let taken: Vec<String> = std::iter::from_fn(|| queue.take()).map(|(rank, _)| rank.key).collect();
     assert_eq!(taken, ["default/x", "default/y"]);
     queue.remove("default/z");
     assert!(queue.none_waiting());
     assert_eq!(queue, Queue::default());
-}
-
-/// What can happen to nodes and Tasks.
-#[derive(Clone, Debug)]
-enum Happening {
-    Node(u8, bool, u8),
-    NodeGone(u8),
-    Task(u8, Option<u8>, u8, u8),
-    TaskGone(u8),
-}
-
-fn happening() -> impl Strategy<Value = Happening> {
-    prop_oneof![
-        (0..4_u8, any::<bool>(), 0..3_u8).prop_map(|(node, cordoned, label)| Happening::Node(node, cordoned, label)),
-        (0..4_u8).prop_map(Happening::NodeGone),
-        (0..8_u8, prop::option::of(0..4_u8), 0..4_u8, 0..6_u8)
-            .prop_map(|(name, node, size, state)| Happening::Task(name, node, size, state)),
-        (0..8_u8).prop_map(Happening::TaskGone),
-    ]
-}
-
-fn some_task(name: u8, node: Option<u8>, size: u8, state: u8) -> Task {
-    let spec = json!({
-        "ports": if size == 3 { json!([{ "containerPort": 80, "hostPort": 80 + u16::from(state) % 2 }]) } else { json!([]) },
-        "resources": { "requests": { "cpu": format!("{size}"), "memory": format!("{size}Gi") } },
-        "restartPolicy": if state == 4 { "Never" } else { "Always" },
-    });
-    let mut task = task(&format!("t{name}"), spec);
-    task.status.node = node.map(|node| format!("n{node}"));
-    match state {
-        0 => task.status.phase = cube_api::task::Phase::Failed,
-        1 => task.metadata.deletion_timestamp = Some(jiff::Timestamp::UNIX_EPOCH),
-        2 | 3 => {
-            task.metadata.owner_references = vec![cube_api::meta::OwnerReference {
-                uid: format!("web-{state}"),
-                controller: true,
-                ..Default::default()
-            }];
-        }
-        _ => {}
-    }
-    task
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// However it came to be, the index is what it would be if it were built from nothing; and no
-    /// node gets room without its being said.
-    #[test]
-    fn the_index_is_what_it_would_be_if_it_were_built_from_nothing(happenings in prop::collection::vec(happening(), 0..60)) {
-        let (mut nodes, mut tasks) = (BTreeMap::new(), BTreeMap::new());
-        let mut index = Index::default();
-        for happening in happenings {
-            let before = index.clone();
-            let freed = match happening {
-                Happening::Node(number, cordoned, label) => {
-                    let name = format!("n{number}");
-                    let more = json!({ "metadata": { "name": name, "labels": { "l": label.to_string() } }, "spec": { "unschedulable": cordoned } });
-                    let node = node(&name, more);
-                    index.set_node(&node);
-                    nodes.insert(name.clone(), node);
-                    Some(name)
-                }
-                Happening::NodeGone(number) => {
-                    let name = format!("n{number}");
-                    index.remove_node(&name);
-                    nodes.remove(&name);
-                    Some(name)
-                }
-                Happening::Task(name, node, size, state) => {
-                    let task = some_task(name, node, size, state);
-                    let freed = index.set_task(&format!("default/t{name}"), &task, None);
-                    tasks.insert(name, task);
-                    freed
-                }
-                Happening::TaskGone(name) => {
-                    tasks.remove(&name);
-                    index.remove_task(&format!("default/t{name}"))
-                }
-            };
-            for number in 0..4 {
-                let node = format!("n{number}");
-                for size in 0..5 {
-                    let demand = Demand::of(&some_task(9, None, size, 3));
-                    if freed.as_deref() != Some(&node) && index.fits(&node, &demand) {
-                        prop_assert!(before.fits(&node, &demand), "{node} has room that nobody told of");
-                    }
-                }
-            }
-        }
-        let mut anew = Index::default();
-        for (name, task) in &tasks {
-            anew.set_task(&format!("default/t{name}"), task, None);
-        }
-        for node in nodes.values() {
-            anew.set_node(node);
-        }
-        prop_assert_eq!(index, anew);
-    }
 }

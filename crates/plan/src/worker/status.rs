@@ -53,6 +53,7 @@ pub fn status(look: &Look, step: &Step) -> TaskStatus {
     TaskStatus {
         phase,
         node: old.node.clone(),
+        nominated_node: None,
         epoch: old.epoch,
         container_id: shown.map(|seen| seen.id.clone()),
         hash: over
