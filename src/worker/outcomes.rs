@@ -272,6 +272,7 @@ impl Actor {
             exit_code: Some(code),
             reason: "StartError".to_owned(),
             message,
+            container_id: Some(id.to_owned()),
             started_at: None,
             finished_at: Some(now),
             log: vec![],
@@ -343,6 +344,7 @@ impl Actor {
             exit_code: Some(code),
             reason: reason.to_owned(),
             message,
+            container_id: Some(id.to_owned()),
             started_at: container.started_at,
             finished_at: container.finished_at.or(Some(now)),
             log,
@@ -368,6 +370,7 @@ impl Actor {
             exit_code: None,
             reason: "Removed".to_owned(),
             message: "container removed by someone else".to_owned(),
+            container_id: Some(id.clone()),
             started_at: slot.reported.as_ref().and_then(|status| status.started_at),
             finished_at: Some(now),
             log: vec![],
@@ -462,8 +465,12 @@ impl Actor {
     }
 }
 
-/// Whether a container that is found dead ended as it was told before. Times that were told have whole seconds.
+/// Whether a container that is found dead ended as it was told before. What an older release told does not name the
+/// container, and its times have whole seconds.
 fn is_same_end(told: &Termination, container: &Container, code: i64) -> bool {
+    if let Some(id) = &told.container_id {
+        return *id == container.id;
+    }
     let second = |at: Option<Timestamp>| at.map(Timestamp::as_second);
     told.exit_code == Some(code)
         && second(told.started_at) == second(container.started_at)

@@ -116,13 +116,10 @@ fn a_manager_or_a_worker_that_is_killed_stops_nothing_and_all_is_caught_up() {
     });
     a.process.kill();
     assert_eq!(a.running("t"), second);
+    let contact = || std::fs::read_to_string(cube.path("a/worker/contact")).unwrap();
+    let before_it = contact();
     a.start_again(&cube);
-    cube.await_true("the worker goes by its last assignments", || {
-        a.process
-            .lines()
-            .iter()
-            .any(|line| line.contains("containers go on as it last said"))
-    });
+    cube.await_true("the worker has seen its engine", || contact() != before_it);
     docker(Some(&a.engine.address()), &["kill", &second[0]]);
     cube.await_true("it is started again by the second worker", || {
         a.running("t").len() == 1 && a.running("t") != second

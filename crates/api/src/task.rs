@@ -551,6 +551,9 @@ pub struct Termination {
     /// More, for people.
     #[serde(default, skip_serializing_if = "is_default")]
     pub message: String,
+    /// The engine's id of the container.
+    #[serde(default, skip_serializing_if = "is_default", rename = "containerID")]
+    pub container_id: Option<String>,
     /// When it had started (UTC).
     #[serde(default, skip_serializing_if = "is_default", with = "crate::meta::time::optional")]
     #[schemars(with = "Option<String>")]
