@@ -16,6 +16,7 @@ use super::{
     filter,
     log::ChangeLog,
     node::Said,
+    preempt::{self, Room},
     ranking::Ranking,
     score::Score,
     surroundings::{self, Reading},
@@ -195,6 +196,26 @@ impl Index {
         // All is as it was.
         self.news = news;
         node
+    }
+
+    /// Whether there is a Task on a node that is less important than one of that demand.
+    pub fn has_less_important(&self, demand: &Demand) -> bool {
+        demand.priority > self.facts.lowest_priority()
+    }
+
+    /// Where a Task that fits nowhere will have room: when what is on its way out is gone, or when less important ones give
+    /// way.
+    pub fn find_room(&mut self, key: &str, demand: &Demand) -> Room {
+        let kept = self.facts.kept(key).cloned();
+        if kept.is_none() && !self.has_less_important(demand) {
+            return Room::Nowhere;
+        }
+        // Those that it speaks of are counted from here on.
+        self.rank(demand);
+        self.facts.keep(key, None);
+        let room = preempt::find(&mut self.facts, demand, kept.as_deref());
+        self.facts.keep(key, kept.as_deref().map(|node| (node, demand)));
+        room
     }
 
     /// The same, with its score.

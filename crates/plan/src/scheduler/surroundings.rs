@@ -10,6 +10,7 @@ use super::{
     Demand, Refusal,
     crowd::{Count, Who},
     facts::{Facts, Site},
+    filter,
 };
 
 /// Where a node lacks the label that others are spread over, it counts as so crowded: last of all.
@@ -178,6 +179,30 @@ pub(super) fn judge(probes: &[Probe], readings: &[Reading], fewest: &[u32], fact
         }
     }
     Ok(leaning)
+}
+
+/// Whether the node counts as a place to spread over, by what it reads.
+pub(super) fn is_place(probes: &[Probe], readings: &[Reading], demand: &Demand, site: Site) -> bool {
+    let mut relative = probes.iter().zip(readings).filter(|(probe, _)| probe.is_relative());
+    let all_are = relative.all(|(_, reading)| *reading != Reading::Nowhere);
+    all_are && filter::is_eligible(demand, site)
+}
+
+/// Whether the node's surroundings suit the Task, worked out from nothing.
+pub(super) fn suit(probes: &[Probe], demand: &Demand, site: Site) -> bool {
+    let read = |site: Site| -> Vec<Reading> { probes.iter().map(|probe| probe.read(site)).collect() };
+    let mut fewest = vec![u32::MAX; probes.len()];
+    if probes.iter().any(Probe::is_relative) {
+        for site in site.facts.sites() {
+            let readings = read(site);
+            if is_place(probes, &readings, demand, site) {
+                for ((probe, reading), fewest) in probes.iter().zip(&readings).zip(&mut fewest) {
+                    *fewest = probe.count(reading, site.facts).unwrap_or(0).min(*fewest);
+                }
+            }
+        }
+    }
+    judge(probes, &read(site), &fewest, site.facts).is_ok()
 }
 
 /// Whether the Task is the first of those that it must be near to: else none of them could ever be placed.

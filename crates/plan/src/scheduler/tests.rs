@@ -1,6 +1,7 @@
 //! Tables for what is refused and how it is told; properties of the index and the queue.
 mod incremental;
 mod policies;
+mod preemption;
 mod surroundings;
 
 use cube_api::{kinds::Resource, node::Node, task::Task};
