@@ -13,7 +13,11 @@ mod containers;
 mod crashes;
 #[path = "real/directory.rs"]
 mod directory;
+#[path = "real/dockerd.rs"]
+mod dockerd;
 #[path = "real/engine_gone.rs"]
 mod engine_gone;
 #[path = "real/main_job.rs"]
 mod main_job;
+#[path = "real/workers.rs"]
+mod workers;

@@ -43,6 +43,7 @@ impl Stub {
             .route("/version", get(|| async { Json(version()) }))
             .route("/info", get(|| async { Json(info()) }))
             .route("/events", get(events))
+            .route("/images/json", get(|| async { Json(json!([])) }))
             .route("/networks", get(|| async { Json(json!([])) }))
             .route("/volumes", get(|| async { Json(json!({ "Volumes": [] })) }))
             .route(

@@ -16,7 +16,7 @@ pub struct CordonArgs {
     nodes: Vec<String>,
 }
 
-/// Let nodes have Tasks again
+/// Let nodes have Tasks again; a drain ends
 #[derive(clap::Args, Debug)]
 pub struct UncordonArgs {
     /// The nodes
@@ -45,7 +45,11 @@ async fn set(context: &Context, nodes: &[String], unschedulable: bool) -> Result
     } else {
         ("uncordoned", Value::Null)
     };
-    let patch = json!({ "spec": { "unschedulable": value } });
+    let mut patch = json!({ "spec": { "unschedulable": value } });
+    if !unschedulable {
+        // A drain ends with it.
+        patch["spec"]["drain"] = Value::Null;
+    }
     let ids: Vec<_> = nodes
         .iter()
         .map(|word| names::of_kind(Kind::Node, word.strip_prefix("node/").unwrap_or(word), context))
@@ -58,7 +62,8 @@ async fn set(context: &Context, nodes: &[String], unschedulable: bool) -> Result
         found.push((id, node));
     }
     for (id, node) in found {
-        let already = if node.spec.unschedulable == unschedulable {
+        let drains = !unschedulable && node.spec.drain.is_some();
+        let already = if node.spec.unschedulable == unschedulable && !drains {
             "already "
         } else {
             let patched = client.merge_patch(Kind::Node, "", &id.name, &patch).await;

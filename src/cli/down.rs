@@ -76,7 +76,7 @@ fn shown(taken: TakenDown) -> String {
         ),
     };
     format!(
-        "{ended}removed {} and {}{strangers}; objects and data stay, and the next cube up brings it all back",
+        "{ended}removed {} and {}{strangers}; objects and data stay, and the next start brings it all back",
         words::count(taken.containers, "container"),
         words::count(taken.networks, "network")
     )

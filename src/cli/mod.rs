@@ -15,6 +15,7 @@ mod cordon;
 mod delete;
 mod describe;
 mod down;
+mod drain;
 mod error;
 mod events;
 mod get;
@@ -79,6 +80,7 @@ enum Verb {
     Node(node::Args),
     Cordon(cordon::CordonArgs),
     Uncordon(cordon::UncordonArgs),
+    Drain(drain::Args),
     Validate(validate::Args),
     Schema(schema::Args),
     Proxy(proxy::Args),
@@ -115,6 +117,7 @@ impl Verb {
             Self::Node(args) => args.run(context).await,
             Self::Cordon(args) => args.run(context).await,
             Self::Uncordon(args) => args.run(context).await,
+            Self::Drain(args) => args.run(context).await,
             Self::Validate(args) => args.run(context).await,
             Self::Schema(args) => args.run(context).await,
             Self::Proxy(args) => args.run(context).await,

@@ -20,7 +20,7 @@ pub struct NodeArgs {
     /// Taints of the node; effects are NoSchedule, PreferNoSchedule, NoExecute
     #[arg(long, value_name = "KEY[=VALUE]:EFFECT,…", value_delimiter = ',', value_parser = taint)]
     taints: Vec<Taint>,
-    /// What of the machine is kept from Tasks: cpu=500m,memory=1Gi
+    /// What of the machine is kept from Tasks: cpu=500m,memory=1Gi,ephemeral-storage=10Gi
     #[arg(long, value_name = "RESOURCE=AMOUNT,…", value_delimiter = ',', value_parser = reserve)]
     reserve: Vec<(Resource, u64)>,
     /// The address on which ports are published that name no hostIP; default: every address
@@ -64,6 +64,8 @@ enum Resource {
     Cpu,
     /// In bytes.
     Memory,
+    /// Of the engine's disk, in bytes.
+    Disk,
 }
 
 impl NodeArgs {
@@ -74,6 +76,7 @@ impl NodeArgs {
             match resource {
                 Resource::Cpu => reserved.cpu_milli = amount,
                 Resource::Memory => reserved.memory = amount,
+                Resource::Disk => reserved.disk = amount,
             }
         }
         NodeOptions {
@@ -161,7 +164,8 @@ fn reserve(text: &str) -> Result<(Resource, u64), String> {
     match name {
         "cpu" => Ok((Resource::Cpu, amount.milli())),
         "memory" => Ok((Resource::Memory, amount.units())),
-        _ => Err(format!("`{name}` cannot be reserved: cpu, memory")),
+        "ephemeral-storage" => Ok((Resource::Disk, amount.units())),
+        _ => Err(format!("`{name}` cannot be reserved: cpu, memory, ephemeral-storage")),
     }
 }
 

@@ -170,10 +170,20 @@ impl DataDir {
         })
     }
 
+    /// The file of a worker's last assignments.
+    pub fn remembered(&self) -> PathBuf {
+        self.worker().join("assignments")
+    }
+
     /// Where the worker keeps its small files.
     pub fn worker(&self) -> PathBuf {
         self.path.join("worker")
     }
+}
+
+/// Whether a data directory is that of a worker alone.
+pub(super) fn is_workers(data_dir: &Path) -> bool {
+    data_dir.join(CLUSTER).is_file()
 }
 
 /// The store's file in a data directory.

@@ -12,6 +12,7 @@ use cube_api::{condition, condition::Condition, condition::READY, condition::Tru
 use cube_plan::worker::DOWN;
 use futures_util::StreamExt;
 use futures_util::stream;
+use jiff::Timestamp;
 use rustix::process::{Pid, Signal};
 use tokio::time::{Instant, sleep};
 
@@ -20,6 +21,7 @@ use super::engine::Choice;
 use crate::engine::{Container, Engine, EngineError};
 use crate::registry::{ApiError, Registry, TaskReport};
 use crate::store::{self, OpenError, Store};
+use crate::worker::link::memory;
 use crate::worker::{HASH_LABEL, Journal, NODE_LABEL, UID_LABEL};
 use crate::world::World;
 
@@ -81,7 +83,7 @@ pub enum DownError {
         source: EngineError,
     },
     /// What the worker wrote down cannot be read.
-    #[error("the worker's journal cannot be read")]
+    #[error("the worker's files cannot be used")]
     Journal {
         /// Why.
         source: std::io::Error,
@@ -91,37 +93,68 @@ pub enum DownError {
     Registry(ApiError),
 }
 
+/// What a data directory knows of its node's Tasks.
+enum Known {
+    /// The objects, of `cube up` or a manager.
+    Objects(Registry),
+    /// What a worker alone remembers: the file, and the Tasks as it told of them last.
+    Remembered(PathBuf, Vec<Arc<Task>>),
+}
+
 /// Takes everything down.
 ///
 /// # Errors
 /// See [`DownError`]; what was done by then stays done, and it can be asked for again.
 pub async fn down(options: &Down, world: World) -> Result<TakenDown, DownError> {
     let process = end_process(options).await?;
-    let data_dir = match DataDir::holder(&options.data_dir) {
-        None if !super::store_file(&options.data_dir).is_file() => {
-            return Err(DownError::NoStore(options.data_dir.clone()));
+    let (has_store, path) = (super::store_file(&options.data_dir).is_file(), &options.data_dir);
+    if DataDir::holder(path).is_none() && !has_store && !super::data_dir::is_workers(path) {
+        return Err(DownError::NoStore(path.clone()));
+    }
+    let data_dir = DataDir::take(path)?;
+    let (known, cluster) = match data_dir.cluster().filter(|_| !has_store) {
+        Some(cluster) => {
+            let file = data_dir.remembered();
+            let tasks = memory::read(&file).unwrap_or_default();
+            (Known::Remembered(file, tasks), cluster)
         }
-        _ => DataDir::take(&options.data_dir)?,
+        None => {
+            let store = Store::open(&data_dir.store(), store::Options::default())?;
+            let cluster = store.cluster().to_owned();
+            let registry = Registry::open(store, world.clone())
+                .await
+                .map_err(DownError::Registry)?;
+            (Known::Objects(registry), cluster)
+        }
     };
-    let store = Store::open(&data_dir.store(), store::Options::default())?;
-    let cluster = store.cluster().to_owned();
-    let registry = Registry::open(store, world).await.map_err(DownError::Registry)?;
-    let graces = graces(&registry);
+    let nothing = TakenDown {
+        process,
+        containers: 0,
+        networks: 0,
+        strangers: 0,
+    };
+    // A manager alone has no containers; its workers' are theirs.
+    let Some(node) = data_dir.node_name() else {
+        return Ok(nothing);
+    };
+    let graces = known.graces();
     let failed = |what: &str| {
         let what = what.to_owned();
         move |source| DownError::Engine { what, source }
     };
-    let engine = options.engine.connect(registry.world()).map_err(failed("engine"))?;
-    let listed = engine.list(&cluster).await.map_err(failed("list containers"))?;
+    let of_node = |labels: &BTreeMap<String, String>| labels.get(NODE_LABEL) == Some(&node);
+    let engine = options.engine.connect(&world).map_err(failed("engine"))?;
+    let mut listed = engine.list(&cluster).await.map_err(failed("list containers"))?;
+    listed.retain(|container| container.labels.get(NODE_LABEL).is_none_or(|other| *other == node));
     let journal = Journal::open(&data_dir.worker().join("made")).map_err(|source| DownError::Journal { source })?;
     // What only bears our labels is a stranger's.
-    let known = |uid: &String| journal.has(uid) || graces.contains_key(uid);
+    let ours = |uid: &String| journal.has(uid) || graces.contains_key(uid);
     let (containers, strangers): (Vec<Container>, Vec<Container>) = listed
         .iter()
         .cloned()
-        .partition(|container| container.labels.get(UID_LABEL).is_some_and(known) && !is_copy(container, &listed));
+        .partition(|container| container.labels.get(UID_LABEL).is_some_and(ours) && !is_copy(container, &listed));
     // Written before anything is touched: whatever comes between, none of it is taken for a failure.
-    note(&registry, false).await?;
+    known.note(&node, false, &world).await?;
     let stopping = containers.iter().map(|container| {
         let (engine, container) = (engine.clone(), container.clone());
         let uid = container.labels.get(UID_LABEL).cloned().unwrap_or_default();
@@ -151,18 +184,18 @@ pub async fn down(options: &Down, world: World) -> Result<TakenDown, DownError> 
         .await;
     let containers = removed.len();
     removed.into_iter().collect::<Result<Vec<()>, _>>()?;
-    note(&registry, true).await?;
+    known.note(&node, true, &world).await?;
     let mut networks = engine.networks(&cluster).await.map_err(failed("list networks"))?;
-    networks.retain(|network| network.labels.contains_key(NODE_LABEL));
+    networks.retain(|network| of_node(&network.labels));
     for network in &networks {
         let what = format!("network {}: remove", network.name);
         engine.remove_network(&network.name).await.map_err(failed(&what))?;
     }
     Ok(TakenDown {
-        process,
         containers,
         networks: networks.len(),
         strangers: strangers.len(),
+        ..nothing
     })
 }
 
@@ -190,13 +223,6 @@ fn is_copy(container: &Container, all: &[Container]) -> bool {
     let wish = |container: &Container| [UID_LABEL, HASH_LABEL].map(|name| container.labels.get(name).cloned());
     let named = |container: &Container| container.name.starts_with("cube-");
     !named(container) && all.iter().any(|other| named(other) && wish(other) == wish(container))
-}
-
-/// Seconds that each Task's container has to stop, by the Task's uid.
-fn graces(registry: &Registry) -> BTreeMap<String, u32> {
-    let tasks = registry.list(Kind::Task, None).items;
-    let grace = |task: &Task| (task.metadata.uid.clone(), task.spec.termination_grace_period_seconds);
-    tasks.iter().map(|object| grace(object.typed())).collect()
 }
 
 /// Signal, grace, kill.
@@ -227,48 +253,86 @@ async fn stop(engine: &Arc<dyn Engine>, container: &Container, grace: u32) -> Re
     Ok(())
 }
 
-/// Writes into each Task that its container is taken down on purpose; `gone`: that it is.
-async fn note(registry: &Registry, gone: bool) -> Result<(), DownError> {
+impl Known {
+    /// Seconds that each Task's container has to stop, by the Task's uid.
+    fn graces(&self) -> BTreeMap<String, u32> {
+        let grace = |task: &Task| (task.metadata.uid.clone(), task.spec.termination_grace_period_seconds);
+        match self {
+            Self::Objects(registry) => {
+                let tasks = registry.list(Kind::Task, None).items;
+                tasks.iter().map(|object| grace(object.typed())).collect()
+            }
+            Self::Remembered(_, tasks) => tasks.iter().map(|task| grace(task)).collect(),
+        }
+    }
+
+    /// Writes into each of the node's Tasks that its container is taken down on purpose; `gone`: that it is.
+    async fn note(&self, node: &str, gone: bool, world: &World) -> Result<(), DownError> {
+        match self {
+            Self::Objects(registry) => note(registry, node, gone).await,
+            Self::Remembered(file, tasks) => {
+                let tasks: Vec<Arc<Task>> = tasks
+                    .iter()
+                    .map(|task| {
+                        Arc::new(Task {
+                            status: taken_down(task, world.now()),
+                            ..Task::clone(task)
+                        })
+                    })
+                    .collect();
+                memory::write(file, &tasks).map_err(|source| DownError::Journal { source })
+            }
+        }
+    }
+}
+
+/// Writes into each of the node's Tasks that its container is taken down on purpose; `gone`: that it is.
+async fn note(registry: &Registry, node: &str, gone: bool) -> Result<(), DownError> {
     let now = registry.world().now();
-    let mut reports: BTreeMap<String, Vec<TaskReport>> = BTreeMap::new();
+    let mut reports: Vec<TaskReport> = Vec::new();
     for object in registry.list(Kind::Task, None).items {
         let task: &Task = object.typed();
-        let Some(node) = &task.status.node else { continue };
-        let over = task.status.phase.is_over();
-        let mut status = TaskStatus {
-            container_id: None,
-            addresses: Vec::new(),
-            ports: Vec::new(),
-            ..task.status.clone()
-        };
-        if !over {
-            status.phase = Phase::Scheduled;
-            DOWN.clone_into(&mut status.reason);
-            "taken down; the next cube up starts it again".clone_into(&mut status.message);
-            let ready = Condition {
-                kind: READY.to_owned(),
-                status: Truth::False,
-                reason: status.reason.clone(),
-                message: status.message.clone(),
-                observed_generation: status.observed_generation,
-                ..Condition::default()
-            };
-            condition::set(&mut status.conditions, ready, now);
+        if task.status.node.as_deref() != Some(node) {
+            continue;
         }
-        reports.entry(node.clone()).or_default().push(TaskReport {
+        reports.push(TaskReport {
             namespace: object.namespace().to_owned(),
             name: object.name().to_owned(),
             uid: object.uid().to_owned(),
             epoch: task.status.epoch,
-            status,
+            status: taken_down(task, now),
             // A Task that was on its way out needs nobody to stop anything any more.
             gone: gone && object.is_deleting(),
         });
     }
-    for (node, reports) in reports {
-        for result in registry.report(&node, &reports).await {
-            result.map_err(DownError::Registry)?;
-        }
+    for result in registry.report(node, &reports).await {
+        result.map_err(DownError::Registry)?;
     }
     Ok(())
+}
+
+/// The status of a Task whose container is taken down on purpose.
+fn taken_down(task: &Task, now: Timestamp) -> TaskStatus {
+    let mut status = TaskStatus {
+        container_id: None,
+        addresses: Vec::new(),
+        ports: Vec::new(),
+        ..task.status.clone()
+    };
+    if status.phase.is_over() {
+        return status;
+    }
+    status.phase = Phase::Scheduled;
+    DOWN.clone_into(&mut status.reason);
+    "taken down; the next start of its worker starts it again".clone_into(&mut status.message);
+    let ready = Condition {
+        kind: READY.to_owned(),
+        status: Truth::False,
+        reason: status.reason.clone(),
+        message: status.message.clone(),
+        observed_generation: status.observed_generation,
+        ..Condition::default()
+    };
+    condition::set(&mut status.conditions, ready, now);
+    status
 }

@@ -79,7 +79,7 @@ pub async fn run(options: WorkerOptions, world: World) -> Result<(), DaemonError
     let mut parts = Parts::new();
     let shutdown = parts.shutdown.clone();
     let told = options.node.worker(&data_dir, &name, &cluster, &world)?;
-    let remembered = data_dir.worker().join("assignments");
+    let remembered = data_dir.remembered();
     let agent = Arc::new(EngineAgent::new(Arc::clone(&engine)));
     let (link, dialer) = dial::link(dialling, &remembered, agent, world.clone(), ear(lines.clone()));
     let dialling = dialer.run(shutdown.clone());
@@ -158,6 +158,10 @@ struct Narrated {
 impl Link for Narrated {
     async fn assignments(&self) -> BoxStream<'static, Assignment> {
         self.link.assignments().await
+    }
+
+    fn remember(&self, report: &TaskReport) {
+        self.link.remember(report);
     }
 
     async fn report(&self, reports: Vec<TaskReport>) -> Vec<Taken> {

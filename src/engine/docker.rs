@@ -25,7 +25,7 @@ use bollard::Docker;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptions, ListContainersOptions,
-    RemoveContainerOptions, RenameContainerOptions, StartContainerOptions,
+    ListImagesOptions, RemoveContainerOptions, RenameContainerOptions, StartContainerOptions,
 };
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -35,7 +35,7 @@ use self::credentials::DockerConfig;
 use self::wire::{Wire, segment};
 use super::{
     CLUSTER_LABEL, Container, ContainerSpec, Engine, EngineError, EngineEvent, EngineInfo, ImageInfo, LogChunk,
-    LogOptions, NetworkInfo, NetworkSpec, OnProgress, Result, State,
+    LogOptions, NamedImage, NetworkInfo, NetworkSpec, OnProgress, Result, State,
 };
 use crate::world::host;
 
@@ -145,6 +145,22 @@ impl DockerEngine {
             Err(EngineError::Refused { status: 400 | 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    async fn named_images(&self) -> Result<Vec<NamedImage>> {
+        let listed = self
+            .docker
+            .list_images(None::<ListImagesOptions>)
+            .await
+            .map_err(fault::of)?;
+        let named = listed.into_iter().filter_map(|image| {
+            let mut names: Vec<String> = image.repo_tags.into_iter().chain(image.repo_digests).collect();
+            // What the engine writes for a name that has gone to another image.
+            names.retain(|name| !name.contains("<none>"));
+            let size_bytes = u64::try_from(image.size).unwrap_or(0);
+            (!names.is_empty()).then_some(NamedImage { names, size_bytes })
+        });
+        Ok(named.collect())
     }
 
     async fn all(&self, cluster: &str) -> Result<Vec<Container>> {
@@ -334,6 +350,10 @@ impl Engine for DockerEngine {
 
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>> {
         self.asking("image", self.look_at_image(reference)).await
+    }
+
+    async fn images(&self) -> Result<Vec<NamedImage>> {
+        self.asking("list images", self.named_images()).await
     }
 
     async fn pull(&self, reference: &str, progress: OnProgress<'_>) -> Result<()> {

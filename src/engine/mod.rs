@@ -23,7 +23,7 @@ pub use docker::DockerEngine;
 pub use error::{EngineError, Result};
 pub use types::{
     Action, Container, ContainerSpec, EngineEvent, EngineInfo, ImageInfo, LogChunk, LogOptions, Mount, MountSource,
-    Network, NetworkInfo, NetworkSpec, PortSpec, Protocol, PublishedPort, PullProgress, State,
+    NamedImage, Network, NetworkInfo, NetworkSpec, PortSpec, Protocol, PublishedPort, PullProgress, State,
 };
 
 /// The label that says to which cluster a container, network or volume belongs. Without it nothing is seen by
@@ -124,7 +124,10 @@ pub trait Engine: Send + Sync + 'static {
     /// [`SCRATCH_LABEL`], as long as the engine's files can be reached from here.
     async fn ensure_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<()>;
 
-    /// The names of every volume that bears all of these labels, one of which says the [`CLUSTER_LABEL`].
+    /// Every image on the node that has a name, in any order.
+    async fn images(&self) -> Result<Vec<NamedImage>>;
+
+    /// The names of every volume that bears all of these labels; without any, of every volume.
     async fn volumes(&self, labels: &BTreeMap<String, String>) -> Result<BTreeSet<String>>;
 
     /// Removes a volume and its data; `Ok` when it is gone. [`EngineError::NotOurs`] without both a [`CLUSTER_LABEL`] and

@@ -22,7 +22,7 @@ use self::machine::{Failure, Machine, Rest};
 use super::reference::Reference;
 use super::{
     CLUSTER_LABEL, Container, ContainerSpec, Engine, EngineError, EngineEvent, EngineInfo, ImageInfo, LogChunk,
-    LogOptions, NetworkInfo, NetworkSpec, OnProgress, PullProgress, Result, State,
+    LogOptions, NamedImage, NetworkInfo, NetworkSpec, OnProgress, PullProgress, Result, State,
 };
 use crate::world::World;
 
@@ -306,6 +306,16 @@ impl Engine for SimEngine {
         self.call(Verb::Image, |machine| {
             let name = Reference::parse(reference).canonical();
             Ok(machine.images.get(&name).cloned())
+        })
+    }
+
+    async fn images(&self) -> Result<Vec<NamedImage>> {
+        self.call(Verb::Image, |machine| {
+            let named = machine.images.iter().map(|(name, image)| NamedImage {
+                names: vec![name.clone()],
+                size_bytes: image.size_bytes,
+            });
+            Ok(named.collect())
         })
     }
 

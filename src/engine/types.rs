@@ -294,6 +294,15 @@ pub struct ImageInfo {
     pub user: String,
 }
 
+/// An image on the node, under all of its names there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedImage {
+    /// `repository:tag`, and `repository@digest`, as the engine has them.
+    pub names: Vec<String>,
+    /// Its size on disk.
+    pub size_bytes: u64,
+}
+
 /// How far a pull has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PullProgress {

@@ -163,6 +163,8 @@ pub struct Actor {
     pub(super) signalled: BTreeSet<String>,
     /// Something is unclear: the list is to be made soon.
     pub(super) relist_now: bool,
+    /// The engine's named volumes, as listed last.
+    pub(super) volumes: BTreeSet<String>,
     pub(super) sender: mpsc::UnboundedSender<Message>,
 }
 
@@ -367,6 +369,7 @@ impl Actor {
             status,
             gone,
         };
+        self.link.remember(&report);
         self.unsent.insert(uid.to_owned(), report);
     }
 

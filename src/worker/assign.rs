@@ -40,6 +40,7 @@ impl Actor {
                     tracing::warn!(%error, "cannot tidy the worker's journal");
                 }
             }
+            Assignment::Resume(tasks) => tasks.into_iter().for_each(|task| self.assign_one(task)),
             Assignment::Changed(task) => self.assign_one(task),
             Assignment::Removed(uid) => self.unassign(&uid),
         }
@@ -64,13 +65,13 @@ impl Actor {
                 }
                 slot.assigned = true;
                 slot.task = task;
-                if echo {
-                    // While a report is on its way the echo of an older one says nothing.
-                    if !self.sending && !self.unsent.contains_key(&uid) {
-                        self.set_right(&uid);
-                    }
-                    return;
+                // While a report is on its way the echo of an older one says nothing.
+                if !self.sending && !self.unsent.contains_key(&uid) {
+                    self.set_right(&uid);
                 }
+                let Some(slot) = self.slots.get_mut(&uid).filter(|_| !echo) else {
+                    return;
+                };
                 let wanted = wanted_hash(&slot.task);
                 if slot.wanted != wanted {
                     slot.wanted = wanted;

@@ -79,6 +79,9 @@ impl Actor {
                 if let Step::Create { number, .. } = step {
                     slot.progress.highest_number = number;
                 }
+                // A new volume is told soon: a Task that needs it is given to no other node.
+                let mut named = super::form::named_volumes(&task).into_iter();
+                self.relist_now |= named.any(|name| !self.volumes.contains(&name));
                 if self.view.get(&container.id).is_none() {
                     self.view.put(*container);
                 }

@@ -20,16 +20,19 @@ use super::engine_ends::{died_with_engine, ended_since};
 use super::form::Ground;
 use super::journal::Journal;
 use super::link::Link;
-use super::node::{Identity, node};
+use super::node::{Identity, Room, node, tell_room, tell_there};
 use super::pulls::Pulls;
 use super::steps::Pace;
 use super::subnets::Range;
 use super::view::View;
-use crate::engine::{Container, Engine, EngineError, EngineEvent, EngineInfo, State};
+use crate::engine::{Container, Engine, EngineError, EngineEvent, EngineInfo, NamedImage, State};
 use crate::world::{World, host};
 
 /// How often the list is compared with the view even though nothing was heard.
 const RELIST: Duration = Duration::from_secs(60);
+/// How often it is looked whether memory or disk are short: two small files of the kernel's. Longer would let more be
+/// placed on a machine that has no room.
+const ROOM: Duration = Duration::from_secs(15);
 /// The first wait before an engine that does not answer is asked again; it doubles.
 const RECONNECT: Duration = Duration::from_millis(100);
 /// The last one: how late at most an engine that is back is noticed.
@@ -92,11 +95,13 @@ pub async fn run(
         with_engine: BTreeSet::new(),
         signalled: BTreeSet::new(),
         relist_now: false,
+        volumes: BTreeSet::new(),
         sender,
     };
     let mut session = Session {
         identity: options.identity,
         node: Node::default(),
+        said: Node::default(),
         contact_path,
         last_contact,
         went: false,
@@ -105,13 +110,15 @@ pub async fn run(
         connecting: None,
         retry: RECONNECT,
         next_list: Instant::now(),
+        engine_root: PathBuf::new(),
+        next_room: Instant::now() + ROOM,
     };
     session.connect(&actor, Duration::ZERO);
     loop {
         actor.look_at_dirty();
         // Without an engine there is nothing to list, and nothing to look at.
         let wake = match actor.engine_up {
-            true => session.next_list.min(actor.next_timer()),
+            true => session.next_list.min(session.next_room).min(actor.next_timer()),
             false => Instant::now() + RELIST,
         };
         tokio::select! {
@@ -134,6 +141,9 @@ pub async fn run(
             () = tokio::time::sleep_until(wake) => {}
         }
         actor.fire_timers();
+        if actor.engine_up && session.next_room <= Instant::now() {
+            session.look_for_room(&actor);
+        }
         if actor.relist_now || (actor.engine_up && Instant::now() >= session.next_list) {
             actor.relist_now = false;
             session.next_list = Instant::now() + RELIST;
@@ -153,13 +163,18 @@ struct Connected {
     containers: Vec<Container>,
     networks: Vec<String>,
     scratch: BTreeSet<String>,
+    volumes: BTreeSet<String>,
+    images: Vec<NamedImage>,
 }
 
 type Attempt = tokio::task::JoinHandle<Result<Connected, EngineError>>;
 
 struct Session {
     identity: Identity,
+    /// The Node, as far as it is known.
     node: Node,
+    /// As it was told last.
+    said: Node,
     contact_path: PathBuf,
     last_contact: Option<Timestamp>,
     /// Whether this worker saw the engine go since.
@@ -170,6 +185,9 @@ struct Session {
     connecting: Option<Attempt>,
     retry: Duration,
     next_list: Instant,
+    /// Where the engine keeps its data.
+    engine_root: PathBuf,
+    next_room: Instant,
 }
 
 impl Session {
@@ -237,7 +255,16 @@ impl Session {
             };
         }
         actor.listed(connected.containers, connected.networks, came_back);
+        let volumes = &connected.volumes - &connected.scratch;
+        let mut told = self.node.clone();
+        tell_there(&mut told, &volumes, connected.images);
+        actor.volumes = volumes;
         actor.drop_unwished_scratch(connected.scratch);
+        match came_back {
+            // What else there is to say of it follows.
+            true => self.node = told,
+            false => self.tell(actor, told),
+        }
         if let Some(info) = &connected.info {
             self.retry = RECONNECT;
             self.next_list = Instant::now() + RELIST;
@@ -249,6 +276,7 @@ impl Session {
             self.note_contact(now);
             actor.dirty.extend(actor.slots.keys().cloned());
             actor.dirty.extend(actor.view.uids().cloned());
+            self.engine_root = PathBuf::from(&info.root_dir);
             self.tell_node(actor, Ok(info), now);
         }
     }
@@ -268,9 +296,33 @@ impl Session {
     }
 
     fn tell_node(&mut self, actor: &Actor, engine: Result<&EngineInfo, &str>, now: Timestamp) {
-        let told = node(&self.identity, engine, &self.node, now);
-        if told != self.node {
-            self.node = told;
+        let mut told = node(&self.identity, engine, &self.node, now);
+        tell_room(&self.identity, &mut told, self.room(), now);
+        self.tell(actor, told);
+    }
+
+    /// Looks whether the machine is short of something.
+    fn look_for_room(&mut self, actor: &Actor) {
+        self.next_room = Instant::now() + ROOM;
+        let mut told = self.node.clone();
+        tell_room(&self.identity, &mut told, self.room(), actor.world.now());
+        self.tell(actor, told);
+    }
+
+    /// The machine's room, if the engine is on this one.
+    fn room(&self) -> Room {
+        let disk = host::disk(&self.engine_root);
+        Room {
+            memory: disk.and_then(|_| host::memory()),
+            disk,
+        }
+    }
+
+    /// Tells the Node, if there is anything new to it.
+    fn tell(&mut self, actor: &Actor, told: Node) {
+        self.node = told;
+        if self.node != self.said {
+            self.said = self.node.clone();
             actor.link.tell_node(self.node.clone());
         }
     }
@@ -315,6 +367,8 @@ async fn all(
         containers,
         networks,
         scratch: engine.volumes(&ground.scratch_labels()).await?,
+        volumes: engine.volumes(&BTreeMap::new()).await?,
+        images: engine.images().await?,
     })
 }
 

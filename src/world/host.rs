@@ -1,8 +1,9 @@
-//! What the machine itself says: its routes, when it started, when its engine did.
+//! What the machine itself says: its routes, its room, when it started, when its engine did.
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::SystemTime;
 
+use cube_plan::pressure::Space;
 use jiff::Timestamp;
 
 /// The IPv4 networks that the machine has routes to, as `10.0.0.0/8`, but for the default route.
@@ -17,6 +18,29 @@ fn route(line: &str) -> Option<String> {
     let destination = number(fields.nth(1)?)?;
     let mask = number(fields.nth(5)?)?;
     (mask != 0).then(|| format!("{}/{}", Ipv4Addr::from(destination), mask.count_ones()))
+}
+
+/// Memory: of all of it, what programs could still have (the kernel's own estimate).
+pub fn memory() -> Option<Space> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let bytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kibibytes * 1024)
+    };
+    Some(Space {
+        total: bytes("MemTotal:")?,
+        free: bytes("MemAvailable:")?,
+    })
+}
+
+/// The disk that a path is on; none where there is no such path.
+pub fn disk(path: &Path) -> Option<Space> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(Space {
+        total: disk.f_blocks.saturating_mul(disk.f_frsize),
+        free: disk.f_bavail.saturating_mul(disk.f_frsize),
+    })
 }
 
 /// When the machine was last started.

@@ -21,6 +21,10 @@ pub async fn an_image_is_there_or_not(bench: Bench) {
     ] {
         assert_eq!(engine.image(name).await, Ok(None), "{name}");
     }
+    let all = engine.images().await.expect("a list");
+    let named = |listed: &&cube::engine::NamedImage| listed.names.iter().any(|name| name.contains("busybox"));
+    let listed = all.iter().find(named).expect("it is listed");
+    assert_eq!(listed.size_bytes, image.size_bytes);
     let id = engine.create(&bench.sleeper("it")).await.expect("created");
     assert_eq!(bench.see(&id).await.image_id, image.id);
 }

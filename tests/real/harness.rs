@@ -23,11 +23,50 @@ pub struct Cube {
     engine: Option<String>,
     /// Whether it ever ran, and may have left containers.
     ran: bool,
+    /// `up`, or `manager`.
+    verb: &'static str,
 }
 
-struct Process {
-    child: Child,
+/// A process whose lines are kept.
+pub struct Process {
+    pub child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    pub fn spawn(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let streams: [Box<dyn std::io::Read + Send>; 2] = [
+            Box::new(child.stdout.take().unwrap()),
+            Box::new(child.stderr.take().unwrap()),
+        ];
+        for stream in streams {
+            let lines = lines.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    lines.lock().unwrap().push(line);
+                }
+            });
+        }
+        Self { child, lines }
+    }
+
+    /// All that it has printed.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
 }
 
 impl Cube {
@@ -41,7 +80,16 @@ impl Cube {
             options: Vec::new(),
             engine: None,
             ran: false,
+            verb: "up",
         }
+    }
+
+    /// A manager without a worker of its own, that is up.
+    pub fn manager() -> Self {
+        let mut cube = Self::new();
+        cube.verb = "manager";
+        cube.start();
+        cube
     }
 
     /// The same with options for `cube up`.
@@ -80,7 +128,7 @@ impl Cube {
         fs::remove_file(self.manifests().join(name)).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cube"));
         command
             .args(arguments)
@@ -113,7 +161,7 @@ impl Cube {
     pub fn spawn(&mut self) {
         let (data, socket) = (self.path("data"), self.path("cube.sock"));
         let manifests = self.manifests();
-        let mut arguments = vec!["up", manifests.to_str().unwrap()];
+        let mut arguments = vec![self.verb, manifests.to_str().unwrap()];
         let node = self.node();
         arguments.extend([
             "--data-dir",
@@ -121,28 +169,11 @@ impl Cube {
             "--socket",
             socket.to_str().unwrap(),
         ]);
-        arguments.extend(["--node-name", &node]);
-        arguments.extend(self.options.iter().map(String::as_str));
-        let mut child = self
-            .command(&arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let streams: [Box<dyn std::io::Read + Send>; 2] = [
-            Box::new(child.stdout.take().unwrap()),
-            Box::new(child.stderr.take().unwrap()),
-        ];
-        for stream in streams {
-            let lines = lines.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    lines.lock().unwrap().push(line);
-                }
-            });
+        if self.verb == "up" {
+            arguments.extend(["--node-name", &node]);
         }
-        self.process = Some(Process { child, lines });
+        arguments.extend(self.options.iter().map(String::as_str));
+        self.process = Some(Process::spawn(self.command(&arguments)));
         self.ran = true;
     }
 
@@ -154,10 +185,7 @@ impl Cube {
 
     /// All that `cube up` has printed.
     pub fn lines(&self) -> Vec<String> {
-        self.process
-            .as_ref()
-            .map(|process| process.lines.lock().unwrap().clone())
-            .unwrap_or_default()
+        self.process.as_ref().map(Process::lines).unwrap_or_default()
     }
 
     pub fn await_line(&self, what: &str) -> String {
@@ -176,9 +204,7 @@ impl Cube {
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let process = self.process.as_ref().unwrap();
-        let pid = rustix::process::Pid::from_child(&process.child);
-        rustix::process::kill_process(pid, signal).unwrap();
+        self.process.as_ref().unwrap().signal(signal);
     }
 
     pub fn await_end(&mut self) -> Option<i32> {
@@ -348,7 +374,7 @@ impl Drop for Cube {
         if self.engine.is_some() && std::thread::panicking() {
             return;
         }
-        if self.ran && !self.options.iter().any(|option| option == "sim") {
+        if self.ran && self.verb == "up" && !self.options.iter().any(|option| option == "sim") {
             for id in self.containers(&[]) {
                 self.docker(&["rm", "--force", "--volumes", &id]);
             }

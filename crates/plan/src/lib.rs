@@ -4,6 +4,7 @@ pub mod event;
 pub mod garbage;
 pub mod namespace;
 pub mod node_life;
+pub mod pressure;
 pub mod prune;
 pub mod scheduler;
 pub mod worker;

@@ -321,9 +321,11 @@ pub fn node_status(node: &Node) -> String {
         Some(Truth::False) => "NotReady",
         Some(Truth::Unknown) | None => "Unknown",
     };
-    match node.spec.unschedulable {
-        true => format!("{status},SchedulingDisabled"),
-        false => status.to_owned(),
+    match (&node.spec.drain, node.spec.unschedulable) {
+        (Some(_), _) if condition::is_true(&node.status.conditions, "Drained") => format!("{status},Drained"),
+        (Some(_), _) => format!("{status},Draining"),
+        (None, true) => format!("{status},SchedulingDisabled"),
+        (None, false) => status.to_owned(),
     }
 }
 

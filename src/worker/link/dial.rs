@@ -183,8 +183,11 @@ impl Link for RemoteLink {
         stream::unfold(receiver, next).boxed()
     }
 
+    fn remember(&self, report: &TaskReport) {
+        self.memory.with(|memory| memory.told(report));
+    }
+
     async fn report(&self, reports: Vec<TaskReport>) -> Vec<Taken> {
-        self.memory.with(|memory| memory.told(&reports));
         let again = vec![Taken::TryAgain("the link to the manager broke".to_owned()); reports.len()];
         let (answer, answered) = oneshot::channel();
         if self.reports.send((reports, answer)).await.is_err() {
@@ -388,7 +391,10 @@ impl Dialer {
                 return;
             }
         };
-        self.assigned = true;
+        if !std::mem::replace(&mut self.assigned, true) {
+            let before = self.memory.with(|memory| memory.tasks());
+            let _ = self.assignments.send(Assignment::Resume(before));
+        }
         self.memory.with(|memory| memory.assign(&assignment));
         let _ = self.assignments.send(assignment);
     }

@@ -219,6 +219,8 @@ fn frames(assignment: Assignment) -> Vec<Down> {
     match assignment {
         Assignment::Changed(task) => vec![Down::Changed { task: value(&task) }],
         Assignment::Removed(uid) => vec![Down::Removed { uid }],
+        // A worker's own affair.
+        Assignment::Resume(_) => Vec::new(),
         Assignment::Snapshot(tasks) => {
             let pieces = tasks.chunks(PIECE).map(|tasks| Down::Snapshot {
                 tasks: tasks.iter().map(value).collect(),

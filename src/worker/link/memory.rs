@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Assignment;
 use crate::registry::TaskReport;
 
-/// What is remembered is written down so long after it changed, all changes of that time together.
+/// What is remembered is written down when it changes, and then not for so long: what comes meanwhile is written together.
 const WRITTEN: Duration = Duration::from_millis(500);
 
 /// The memory, as all who have to do with it share it. Cloning is cheap.
@@ -47,12 +47,9 @@ impl Shared {
     /// Writes it down when it has changed, until `shutdown`, and then once more.
     pub async fn keep(self, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
-            let changed = async {
-                self.changed.notified().await;
-                tokio::time::sleep(WRITTEN).await;
-            };
-            shutdown.run_until_cancelled(changed).await;
+            shutdown.run_until_cancelled(self.changed.notified()).await;
             self.write_down().await;
+            shutdown.run_until_cancelled(tokio::time::sleep(WRITTEN)).await;
         }
     }
 
@@ -79,20 +76,14 @@ pub struct Memory {
 impl Memory {
     /// A file that cannot be read counts as none: the manager knows.
     fn open(path: &Path) -> Self {
-        let read = || -> Result<Vec<Task>, String> {
-            match std::fs::read(path) {
-                Ok(text) => serde_json::from_slice(&text).map_err(|error| error.to_string()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-                Err(error) => Err(error.to_string()),
-            }
-        };
-        let tasks = read().unwrap_or_else(|error| {
+        let tasks = read(path).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot read the last assignments; the manager is waited for");
             Vec::new()
         });
-        let tasks = tasks
-            .into_iter()
-            .map(|task| (task.metadata.uid.clone(), (Arc::new(task), None)));
+        let tasks = tasks.into_iter().map(|task| {
+            let told = Some(task.status.clone());
+            (task.metadata.uid.clone(), (task, told))
+        });
         Self {
             path: path.to_owned(),
             tasks: tasks.collect(),
@@ -128,6 +119,7 @@ impl Memory {
                 self.put(task, known);
             }
             Assignment::Removed(uid) => drop(self.tasks.remove(uid)),
+            Assignment::Resume(_) => return,
         }
         self.changed = true;
     }
@@ -138,14 +130,12 @@ impl Memory {
     }
 
     /// Takes what the worker tells.
-    pub fn told(&mut self, reports: &[TaskReport]) {
-        for report in reports {
-            if let Some((task, told)) = self.tasks.get_mut(&report.uid)
-                && task.status.epoch == report.epoch
-            {
-                *told = Some(report.status.clone());
-                self.changed = true;
-            }
+    pub fn told(&mut self, report: &TaskReport) {
+        if let Some((task, told)) = self.tasks.get_mut(&report.uid)
+            && task.status.epoch == report.epoch
+        {
+            *told = Some(report.status.clone());
+            self.changed = true;
         }
     }
 
@@ -169,11 +159,23 @@ fn remembered(task: &Arc<Task>, told: Option<&TaskStatus>) -> Arc<Task> {
     })
 }
 
+/// Reads the file: the Tasks as a worker told of them last; none where there is no file.
+///
+/// # Errors
+/// Where it cannot be read, or is none of ours.
+pub fn read(path: &Path) -> io::Result<Vec<Arc<Task>>> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(serde_json::from_slice(&text)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes the file, which is on the disk then. Blocks.
 ///
 /// # Errors
 /// Where it cannot be written; the old one then stays.
-fn write(path: &Path, tasks: &[Arc<Task>]) -> io::Result<()> {
+pub fn write(path: &Path, tasks: &[Arc<Task>]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let file = std::fs::File::create(&beside)?;
     let mut writer = io::BufWriter::new(&file);
@@ -217,7 +219,9 @@ mod tests {
         let mut memory = Memory::open(&path);
         assert!(memory.take_changes().is_none());
         memory.assign(&Assignment::Snapshot(vec![task("a", 1), task("b", 1), task("c", 1)]));
-        memory.told(&[report("a", 1), report("b", 1), report("c", 0), report("nobody", 1)]);
+        for report in [report("a", 1), report("b", 1), report("c", 0), report("nobody", 1)] {
+            memory.told(&report);
+        }
         memory.assign(&Assignment::Changed(task("b", 2)));
         let (path, tasks) = memory.take_changes().unwrap();
         write(&path, &tasks).unwrap();

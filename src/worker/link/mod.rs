@@ -14,7 +14,7 @@ pub mod door;
 mod frames;
 mod keeper;
 pub mod local;
-mod memory;
+pub mod memory;
 mod stream;
 
 use std::sync::Arc;
@@ -33,6 +33,8 @@ use crate::registry::TaskReport;
 /// What the manager tells a worker.
 #[derive(Clone, Debug)]
 pub enum Assignment {
+    /// The Tasks as a worker before this one knew them and told of them; a snapshot follows, and nothing is done before.
+    Resume(Vec<Arc<Task>>),
     /// All Tasks of the node, as they are now; what is not in it is no longer the node's.
     Snapshot(Vec<Arc<Task>>),
     /// A Task of the node, as it is now.
@@ -58,6 +60,10 @@ pub trait Link: Send + Sync + 'static {
     /// The node's assignments: a snapshot, then changes, and a snapshot again whenever something may have been missed.
     /// To be asked for once.
     async fn assignments(&self) -> BoxStream<'static, Assignment>;
+
+    /// What is seen and yet to be told, so that it is known also to a worker that starts while the manager is away. Never
+    /// waits.
+    fn remember(&self, _: &TaskReport) {}
 
     /// Tells what is seen, and what becomes of each. Waits while the manager is away.
     async fn report(&self, reports: Vec<TaskReport>) -> Vec<Taken>;

@@ -1,0 +1,119 @@
+//! Engines of the tests' own, to be stopped and killed without harm to the machine's.
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::harness::docker;
+
+/// A private `dockerd`, with data and socket of its own.
+pub struct Dockerd {
+    directory: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Dockerd {
+    pub fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut dockerd = Self { directory, child: None };
+        dockerd.run();
+        let image = dockerd.directory.path().join("busybox.tar");
+        docker(None, &["save", "--output", image.to_str().unwrap(), "busybox"]);
+        docker(
+            Some(&dockerd.address()),
+            &["load", "--quiet", "--input", image.to_str().unwrap()],
+        );
+        dockerd
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.path("docker.sock"))
+    }
+
+    /// Starts it, as often as it takes: after a kill the first try is known to fail.
+    pub fn run(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(120) {
+            let log = std::fs::File::create(self.path("log")).unwrap();
+            // In a network of its own: without a bridge it would take away the other engine's.
+            let child = Command::new("unshare")
+                .args(["--net", "dockerd"])
+                .args(["--data-root", &self.path("data"), "--exec-root", &self.path("run")])
+                .args(["--pidfile", &self.path("pid"), "--host", &self.address()])
+                .args([
+                    "--bridge",
+                    "none",
+                    "--iptables=false",
+                    "--ip6tables=false",
+                    "--ip-forward=false",
+                ])
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn()
+                .expect("no dockerd");
+            self.child = Some(child);
+            while self.child.as_mut().unwrap().try_wait().unwrap().is_none() {
+                let mut version = Command::new("docker");
+                version.env("DOCKER_HOST", self.address()).arg("version");
+                if version
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .status()
+                    .unwrap()
+                    .success()
+                {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        panic!(
+            "dockerd does not start: {}",
+            std::fs::read_to_string(self.path("log")).unwrap()
+        );
+    }
+
+    pub fn signal(&mut self, signal: rustix::process::Signal) {
+        let child = self.child.as_mut().unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+        child.wait().unwrap();
+        self.child = None;
+        if signal == rustix::process::Signal::KILL {
+            // Its containerd goes on alone and would stand in the way of the next one.
+            if let Ok(pid) = std::fs::read_to_string(self.path("run/containerd/containerd.pid")) {
+                let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+                let _ = rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            let address = self.address();
+            if std::thread::panicking() {
+                self.signal(rustix::process::Signal::KILL);
+                return unmount(self.directory.path());
+            }
+            for id in docker(Some(&address), &["ps", "--all", "--quiet"]).lines() {
+                docker(Some(&address), &["rm", "--force", id]);
+            }
+            self.signal(rustix::process::Signal::TERM);
+        }
+        unmount(self.directory.path());
+    }
+}
+
+/// What a killed engine left mounted would keep the directory from being removed.
+fn unmount(root: &Path) {
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let below = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    for mount in below.filter(|mount| Path::new(mount).starts_with(root)) {
+        let _ = Command::new("umount").args(["--lazy", mount]).status();
+    }
+}

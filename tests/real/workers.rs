@@ -1,0 +1,284 @@
+//! Manager and workers as processes of their own, each worker with an engine of its own.
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::dockerd::Dockerd;
+use super::harness::{Cube, Process, docker, shown};
+
+/// A worker and its engine.
+struct Worker {
+    name: &'static str,
+    engine: Dockerd,
+    process: Process,
+}
+
+fn process(cube: &Cube, name: &str, data: &str, engine: &str) -> Process {
+    let data = cube.path(data);
+    let arguments = [
+        "worker",
+        "--node-name",
+        name,
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--docker-host",
+        engine,
+    ];
+    Process::spawn(cube.command(&arguments))
+}
+
+impl Worker {
+    /// A worker that its manager knows.
+    fn start(cube: &Cube, name: &'static str) -> Self {
+        let engine = Dockerd::start();
+        let process = process(cube, name, name, &engine.address());
+        let worker = Self { name, engine, process };
+        cube.await_true(&format!("node {name} is ready"), || worker.ready(cube) == "True");
+        worker
+    }
+
+    fn start_again(&mut self, cube: &Cube) {
+        self.process = process(cube, self.name, self.name, &self.engine.address());
+    }
+
+    /// What its Node says of it.
+    fn ready(&self, cube: &Cube) -> String {
+        let node = cube.object("node", self.name);
+        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
+        ready.map_or_else(String::new, |ready| ready["status"].as_str().unwrap().to_owned())
+    }
+
+    /// The running containers of a Task, by the engine's word.
+    fn running(&self, task: &str) -> Vec<String> {
+        let label = format!("label=cube.task={task}");
+        let listed = docker(
+            Some(&self.engine.address()),
+            &["ps", "--quiet", "--no-trunc", "--filter", &label],
+        );
+        listed.lines().map(str::to_owned).collect()
+    }
+
+    /// All that run there.
+    fn all(&self) -> Vec<String> {
+        let listed = docker(Some(&self.engine.address()), &["ps", "--quiet", "--no-trunc"]);
+        listed.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.process.child.kill();
+        let _ = self.process.child.wait();
+    }
+}
+
+/// A Task that counts aloud, and is moved off a lost node after a second.
+fn task(name: &str, more: &Value) -> String {
+    let mut spec = json!({
+        "image": "busybox", "init": true, "network": "none",
+        "command": ["sh", "-c", "n=0; while true; do echo line $n; n=$((n + 1)); sleep 1; done"],
+        "tolerations": [{ "key": "cube/unreachable", "operator": "Exists", "tolerationSeconds": 1 }],
+    });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({ "apiVersion": "cube/v1", "kind": "Task", "metadata": { "name": name }, "spec": spec }).to_string()
+}
+
+#[test]
+fn a_manager_or_a_worker_that_is_killed_stops_nothing_and_all_is_caught_up() {
+    let mut cube = Cube::manager();
+    let mut a = Worker::start(&cube, "a");
+    cube.write("t.json", &task("t", &json!({})));
+    cube.write(
+        "job.json",
+        &task("job", &json!({ "restartPolicy": "Never", "command": ["true"] })),
+    );
+    cube.await_running("t");
+    cube.await_status("job", "that it is done", |status| status["phase"] == "Completed");
+    let first = a.running("t");
+    cube.await_true("the output comes over the link", || {
+        cube.cube(&["logs", "t", "--tail", "1"]).stdout.starts_with(b"line ")
+    });
+    let before = cube.status("t");
+
+    // The manager is away: what ends is started again all the same, also by a worker that has been killed meanwhile.
+    cube.kill();
+    docker(Some(&a.engine.address()), &["kill", &first[0]]);
+    cube.await_true("it is started again", || {
+        a.running("t").len() == 1 && a.running("t") != first
+    });
+    let second = a.running("t");
+    cube.await_true("the worker has written that down", || {
+        std::fs::read_to_string(cube.path("a/worker/assignments"))
+            .unwrap()
+            .contains("\"restarts\":1")
+    });
+    a.process.kill();
+    assert_eq!(a.running("t"), second);
+    a.start_again(&cube);
+    cube.await_true("the worker goes by its last assignments", || {
+        a.process
+            .lines()
+            .iter()
+            .any(|line| line.contains("containers go on as it last said"))
+    });
+    docker(Some(&a.engine.address()), &["kill", &second[0]]);
+    cube.await_true("it is started again by the second worker", || {
+        a.running("t").len() == 1 && a.running("t") != second
+    });
+    let third = a.running("t");
+
+    cube.start();
+    let status = cube.await_status("t", "that the manager has caught up", |status| {
+        status["containerID"] == third[0].as_str() && status["restarts"] == 2
+    });
+    assert_eq!(status["epoch"], before["epoch"]);
+    assert_eq!(cube.status("job")["phase"], "Completed");
+    assert_eq!(a.running("job"), [] as [&str; 0], "what was over was not run again");
+    assert_eq!(a.running("t"), third);
+
+    // What is deleted while the worker is away goes when it is back.
+    a.process.kill();
+    cube.remove("t.json");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(a.running("t"), third);
+    a.start_again(&cube);
+    cube.await_true("the Task goes with its container", || {
+        cube.status("t").is_null() && a.all().is_empty()
+    });
+}
+
+#[test]
+fn a_worker_that_is_taken_down_brings_all_back_and_nothing_of_it_is_a_failure() {
+    let cube = Cube::manager();
+    let (mut a, b) = (Worker::start(&cube, "a"), Worker::start(&cube, "b"));
+    for name in ["a", "b"] {
+        cube.write(
+            &format!("{name}.json"),
+            &task(name, &json!({ "nodeSelector": { "cube/node": name } })),
+        );
+    }
+    cube.await_running("a");
+    cube.await_running("b");
+    let of_b = b.running("b");
+    let (data, address) = (cube.path("a"), a.engine.address());
+    let said = cube.ok(&[
+        "down",
+        "--yes",
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--docker-host",
+        &address,
+    ]);
+    assert!(said.contains("removed 1 container "), "{said}");
+    assert_eq!(a.all(), [] as [&str; 0]);
+    a.start_again(&cube);
+    let status = cube.await_status("a", "that it runs again", |status| {
+        a.running("a")
+            .first()
+            .is_some_and(|id| status["containerID"] == id.as_str())
+    });
+    assert!(
+        status["restarts"].is_null() && status["lastTermination"].is_null(),
+        "{status}"
+    );
+    assert_eq!(b.running("b"), of_b);
+}
+
+#[test]
+fn a_second_worker_of_a_name_is_refused_and_touches_nothing() {
+    let cube = Cube::manager();
+    let a = Worker::start(&cube, "a");
+    cube.write("t.json", &task("t", &json!({})));
+    cube.await_running("t");
+    let there = a.running("t");
+    let data = cube.path("other");
+    let address = a.engine.address();
+    let second = cube.cube(&[
+        "worker",
+        "--node-name",
+        "a",
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--docker-host",
+        &address,
+    ]);
+    let said = shown(&second);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("node a is another worker's") && said.contains("hint: use another --node-name"),
+        "{said}"
+    );
+    assert_eq!(a.running("t"), there);
+    assert_eq!(a.ready(&cube), "True");
+}
+
+#[test]
+fn a_worker_that_stands_still_loses_its_tasks_and_stops_them_when_it_goes_on() {
+    let cube = Cube::manager();
+    let (a, b) = (Worker::start(&cube, "a"), Worker::start(&cube, "b"));
+    let on_b = json!({ "nodeSelector": { "cube/node": "b" } });
+    let mut kept = on_b.clone();
+    kept["volumes"] = json!([{ "name": "v", "volume": "cube-test-data" }]);
+    kept["volumeMounts"] = json!([{ "name": "v", "mountPath": "/data" }]);
+    cube.write("kept.json", &task("kept", &kept));
+    cube.ok(&["cordon", "a"]);
+    cube.write("moves.json", &task("moves", &json!({})));
+    cube.await_running("kept");
+    cube.await_running("moves");
+    cube.ok(&["uncordon", "a"]);
+    let (of_kept, of_moves) = (b.running("kept"), b.running("moves"));
+    assert_eq!((of_kept.len(), of_moves.len()), (1, 1));
+
+    b.process.signal(Signal::STOP);
+    cube.await_true("the node is not ready", || b.ready(&cube) == "Unknown");
+    let moved = cube.await_status("moves", "that it runs elsewhere", |status| {
+        status["node"] == "a" && status["phase"] == "Running"
+    });
+    assert_eq!(a.running("moves").len(), 1);
+    let stranded = cube.await_status("kept", "that it waits for its node", |status| {
+        status["reason"] == "Stranded"
+    });
+    assert_eq!(stranded["node"], "b");
+    let message = stranded["message"].as_str().unwrap();
+    assert!(
+        message.contains("volume cube-test-data") && message.contains("cube node delete b"),
+        "{message}"
+    );
+    assert_eq!(b.running("moves"), of_moves, "nobody could stop it");
+
+    b.process.signal(Signal::CONT);
+    cube.await_true("the copy is stopped", || b.running("moves").is_empty());
+    cube.await_running("kept");
+    assert_eq!(b.running("kept"), of_kept, "what is still its own was not touched");
+    assert_eq!(cube.status("moves")["epoch"], moved["epoch"], "it moved once");
+    assert_eq!(a.running("moves").len(), 1);
+    assert_eq!(b.ready(&cube), "True");
+}
+
+#[test]
+fn a_drained_node_is_left_by_all_that_can_leave() {
+    let cube = Cube::manager();
+    let (a, b) = (Worker::start(&cube, "a"), Worker::start(&cube, "b"));
+    let template: Value = serde_json::from_str(&task("x", &json!({}))).unwrap();
+    let web = json!({
+        "apiVersion": "cube/v1", "kind": "Deployment", "metadata": { "name": "web" },
+        "spec": { "replicas": 4, "template": { "spec": template["spec"] },
+                  "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0 } } },
+    });
+    cube.write("web.json", &web.to_string());
+    cube.await_true("all run", || a.all().len() == 2 && b.all().len() == 2);
+    cube.await_true("all are ready", || {
+        cube.object("deployment", "web")["status"]["readyReplicas"] == 4
+    });
+    let said = cube.ok(&["drain", "b", "--timeout", "60s"]);
+    assert!(said.contains("node/b is drained"), "{said}");
+    cube.await_true("all run on the other", || a.all().len() == 4 && b.all().is_empty());
+    assert_eq!(cube.object("deployment", "web")["status"]["readyReplicas"], 4);
+    assert!(cube.ok(&["get", "nodes"]).contains("Ready,Drained"));
+    cube.ok(&["uncordon", "b"]);
+    cube.await_true("it takes Tasks again", || {
+        !cube.ok(&["get", "nodes"]).contains("Drained")
+    });
+}
