@@ -29,6 +29,7 @@ mod ranking;
 mod score;
 mod status;
 mod surroundings;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -41,3 +42,4 @@ pub use node::Usage;
 pub use preempt::Room;
 pub use queue::{Queue, Rank};
 pub use status::{UNSCHEDULABLE, WAITING, is_told, nominated, unschedulable};
+pub use survey::survey;

@@ -24,6 +24,9 @@ pub(super) struct Probe {
     key: String,
 }
 
+/// The filters that probes belong to, in their order.
+pub(super) const FILTERS: [&str; 3] = ["near", "far", "spread"];
+
 /// What the number of Tasks at a place means.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Role {
@@ -100,6 +103,16 @@ pub(super) fn probes(demand: &Demand, facts: &Facts) -> Vec<Probe> {
 }
 
 impl Probe {
+    /// The filter that it belongs to, for people; of what is only preferred, none.
+    pub fn filter(&self) -> Option<&'static str> {
+        match self.role {
+            Role::Near { .. } => Some("near"),
+            Role::Far | Role::KeptAway => Some("far"),
+            Role::Even { .. } => Some("spread"),
+            Role::Fewest | Role::Rather(_) => None,
+        }
+    }
+
     /// Whether it is compared with where there are fewest.
     pub fn is_relative(&self) -> bool {
         matches!(self.role, Role::Even { .. })
@@ -142,43 +155,49 @@ impl Probe {
 /// probe that is compared, the number where there are fewest.
 pub(super) fn judge(probes: &[Probe], readings: &[Reading], fewest: &[u32], facts: &Facts) -> Result<Leaning, Refusal> {
     let mut leaning = Leaning::default();
-    for (index, (probe, reading)) in probes.iter().zip(readings).enumerate() {
+    for each in verdicts(probes, readings, fewest, facts) {
+        let Leaning { unwanted, crowded } = each?;
+        leaning.unwanted += unwanted;
+        leaning.crowded += crowded;
+    }
+    Ok(leaning)
+}
+
+/// What each of the probes makes of a place.
+pub(super) fn verdicts<'a>(
+    probes: &'a [Probe],
+    readings: &'a [Reading],
+    fewest: &'a [u32],
+    facts: &'a Facts,
+) -> impl Iterator<Item = Result<Leaning, Refusal>> + 'a {
+    let probed = probes.iter().zip(readings).zip(fewest);
+    probed.map(move |((probe, reading), fewest)| {
         let count = probe.count(reading, facts);
-        let (who, key) = (&probe.who, &probe.key);
-        match probe.role {
-            Role::Near { .. } | Role::Even { .. } if count.is_none() => return Err(Refusal::NoLabel(key.clone())),
-            Role::Near { .. } if count == Some(0) && !is_first(probes, facts) => {
-                return Err(Refusal::Near {
-                    who: who.to_string(),
-                    key: key.clone(),
-                });
+        let (who, key) = (|| probe.who.to_string(), || probe.key.clone());
+        let mut leaning = Leaning::default();
+        match (probe.role, count) {
+            (Role::Near { .. } | Role::Even { .. }, None) => return Err(Refusal::NoLabel(key())),
+            (Role::Near { .. }, Some(0)) if !is_first(probes, facts) => {
+                return Err(Refusal::Near { who: who(), key: key() });
             }
-            Role::Far if count.is_some_and(|count| count > 0) => {
-                return Err(Refusal::Far {
-                    who: who.to_string(),
-                    key: key.clone(),
-                });
-            }
-            Role::KeptAway if count.is_some_and(|count| count > 0) => {
-                return Err(Refusal::KeptAway { key: key.clone() });
-            }
-            Role::Even { max_skew, own } => {
-                let least = fewest.get(index).copied().unwrap_or(0);
-                let skew = (count.unwrap_or(0) + u32::from(own)).saturating_sub(least);
+            (Role::Far, Some(1..)) => return Err(Refusal::Far { who: who(), key: key() }),
+            (Role::KeptAway, Some(1..)) => return Err(Refusal::KeptAway { key: key() }),
+            (Role::Even { max_skew, own }, Some(count)) => {
+                let skew = (count + u32::from(own)).saturating_sub(*fewest);
                 if skew > max_skew {
                     return Err(Refusal::Spread {
-                        key: key.clone(),
+                        key: key(),
                         skew,
                         max_skew,
                     });
                 }
             }
-            Role::Fewest => leaning.crowded += count.map_or(NO_PLACE, u64::from),
-            Role::Rather(weight) if count.is_some_and(|count| count > 0) => leaning.unwanted -= weight,
-            Role::Near { .. } | Role::Far | Role::KeptAway | Role::Rather(_) => {}
+            (Role::Fewest, count) => leaning.crowded = count.map_or(NO_PLACE, u64::from),
+            (Role::Rather(weight), Some(1..)) => leaning.unwanted = -weight,
+            (Role::Near { .. } | Role::Far | Role::KeptAway | Role::Rather(_), _) => {}
         }
-    }
-    Ok(leaning)
+        Ok(leaning)
+    })
 }
 
 /// Whether the node counts as a place to spread over, by what it reads.
