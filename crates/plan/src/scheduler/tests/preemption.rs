@@ -1,4 +1,6 @@
 //! Who gives way to a more important Task, and for whom room is kept.
+use proptest::prelude::*;
+
 use super::*;
 
 /// A Task of a priority that asks for so much memory, made so many seconds after 1970.
@@ -150,4 +152,82 @@ fn room_is_kept_from_others_that_are_no_more_important() {
     );
     index.remove_task("default/urgent");
     assert_eq!(place_task(&mut index, &sized(0, "3Gi", 0)), "a", "it is kept no longer");
+}
+
+/// Some Task: what it asks for, how important it is, and whether it is on its way out.
+fn some_task(kind: u8, size: u8, priority: u8, leaves: bool) -> Task {
+    let far = json!([{ "labelSelector": { "matchLabels": { "app": "x" } }, "topologyKey": "zone" }]);
+    let mut spec = match kind {
+        0 => json!({ "ports": [{ "containerPort": 80, "hostPort": 80 }] }),
+        1 => json!({ "affinity": { "taskAntiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": far } } }),
+        _ => json!({}),
+    };
+    spec["priority"] = json!(priority);
+    spec["resources"] = json!({ "requests": { "memory": format!("{size}Gi") } });
+    let mut task = task("t", spec);
+    if kind == 2 {
+        task.metadata.labels.insert("app".to_owned(), "x".to_owned());
+    }
+    task.metadata.deletion_timestamp = leaves.then_some(jiff::Timestamp::UNIX_EPOCH);
+    task
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Who gives way is less important, is in the way, and is enough; where nobody gives way, nobody's doing so would help.
+    #[test]
+    fn who_gives_way_is_needed_and_enough(
+        tasks in prop::collection::vec((0..3_u8, 0..4_u8, 0..4_u8, 0..4_u8, 0..8_u8), 0..14),
+        wanted in (0..4_u8, 0..5_u8, 0..5_u8),
+    ) {
+        let zoned = |name: &str, zone: &str| node(name, json!({ "metadata": { "name": name, "labels": { "zone": zone } } }));
+        let mut index = index(&[zoned("n0", "east"), zoned("n1", "west"), zoned("n2", "west")], &[]);
+        let mut there = Vec::new();
+        for (number, (node, kind, size, priority, leaves)) in tasks.into_iter().enumerate() {
+            let (key, task) = (format!("default/t{number:02}"), some_task(kind, size, priority, leaves == 0));
+            index.set_task(&key, &task, Some(&format!("n{node}")));
+            there.push((key, format!("n{node}"), priority, leaves == 0));
+        }
+        let demand = Demand::of(&some_task(wanted.0, wanted.1, wanted.2, false));
+        if index.place(&demand).is_some() {
+            return Ok(());
+        }
+        let before = index.clone().into_facts();
+        let room = index.find_room("default/urgent", &demand);
+        prop_assert_eq!(index.clone().into_facts(), before, "what is known stays as it was");
+
+        let without = |node: &str, gone: &dyn Fn(&str, u8, bool) -> bool| {
+            let mut index = index.clone();
+            for (key, on, priority, leaves) in &there {
+                if on == node && gone(key, *priority, *leaves) {
+                    index.remove_task(key);
+                }
+            }
+            index.fits(node, &demand)
+        };
+        let lower = |_: &str, priority: u8, leaves: bool| leaves || i32::from(priority) < demand.priority;
+        let important = i32::from(there.iter().map(|(_, _, priority, _)| *priority).min().unwrap_or(9)) < demand.priority;
+        match room {
+            Room::Nowhere => {
+                for node in ["n0", "n1", "n2"] {
+                    prop_assert!(!important || !without(node, &lower), "somebody on {} could have given way", node);
+                }
+            }
+            Room::Leaving(node) => prop_assert!(without(&node, &|_, _, leaves| leaves)),
+            Room::Taken { node, victims } => {
+                for other in ["n0", "n1", "n2"] {
+                    prop_assert!(!without(other, &|_, _, leaves| leaves), "waiting would have been enough");
+                }
+                let is_victim = |key: &str| victims.iter().any(|victim| &**victim == key);
+                prop_assert!(without(&node, &|key, _, leaves| leaves || is_victim(key)), "it is not enough");
+                for victim in &victims {
+                    let (_, on, priority, leaves) = there.iter().find(|(key, ..)| **key == **victim).unwrap();
+                    prop_assert!(*on == *node && i32::from(*priority) < demand.priority && !leaves);
+                    let others = |key: &str, _: u8, leaves: bool| leaves || (is_victim(key) && *key != **victim);
+                    prop_assert!(!without(&node, &others), "{} was not in the way", victim);
+                }
+            }
+        }
+    }
 }
