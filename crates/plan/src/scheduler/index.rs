@@ -247,13 +247,19 @@ impl Index {
 
     /// Of each node that there is, in the order of their names, all that it refuses a Task of that demand for.
     pub(super) fn refusals(&mut self, demand: &Demand) -> Vec<(Arc<str>, Vec<Refusal>)> {
-        let looks = self.looks(demand);
-        let refusals = looks.into_iter().map(|look| {
-            let alone = look.alone.into_iter().filter_map(Result::err);
-            let around = look.around.into_iter().filter_map(|(_, verdict)| verdict.err());
-            (look.node, alone.chain(around).collect())
-        });
-        refusals.collect()
+        self.rank(demand);
+        let Some((_, ranking)) = self.answers.get(demand) else {
+            return Vec::new();
+        };
+        let (probes, fewest) = (ranking.probes(), ranking.fewest(&self.facts));
+        let of_site = |site: Site| {
+            let alone = filter::FILTERS.iter();
+            let alone = alone.filter_map(|(_, filter)| filter(demand, site).err());
+            let readings: Vec<Reading> = probes.iter().map(|probe| probe.read(site)).collect();
+            let around = surroundings::verdicts(probes, &readings, &fewest, &self.facts);
+            (site.name.clone(), alone.chain(around.filter_map(Result::err)).collect())
+        };
+        self.facts.sites().map(of_site).collect()
     }
 
     /// A whole look at each node that there is, in the order of their names.
