@@ -14,8 +14,8 @@ struct Worker {
     process: Process,
 }
 
-fn process(cube: &Cube, name: &str, data: &str, engine: &str) -> Process {
-    let data = cube.path(data);
+fn process(cube: &Cube, name: &str, engine: &str) -> Process {
+    let data = cube.path(name);
     let arguments = [
         "worker",
         "--node-name",
@@ -32,14 +32,14 @@ impl Worker {
     /// A worker that its manager knows.
     fn start(cube: &Cube, name: &'static str) -> Self {
         let engine = Dockerd::start();
-        let process = process(cube, name, name, &engine.address());
+        let process = process(cube, name, &engine.address());
         let worker = Self { name, engine, process };
         cube.await_true(&format!("node {name} is ready"), || worker.ready(cube) == "True");
         worker
     }
 
     fn start_again(&mut self, cube: &Cube) {
-        self.process = process(cube, self.name, self.name, &self.engine.address());
+        self.process = process(cube, self.name, &self.engine.address());
     }
 
     /// What its Node says of it.
@@ -280,5 +280,96 @@ fn a_drained_node_is_left_by_all_that_can_leave() {
     cube.ok(&["uncordon", "b"]);
     cube.await_true("it takes Tasks again", || {
         !cube.ok(&["get", "nodes"]).contains("Drained")
+    });
+}
+
+#[test]
+fn a_volume_draws_its_tasks_to_its_node_until_the_node_is_struck_off() {
+    let cube = Cube::manager();
+    let (a, mut b) = (Worker::start(&cube, "a"), Worker::start(&cube, "b"));
+    let db = json!({
+        "volumes": [{ "name": "v", "volume": "cube-test-db" }],
+        "volumeMounts": [{ "name": "v", "mountPath": "/data" }],
+    });
+    cube.ok(&["cordon", "a"]);
+    cube.write("db.json", &task("db", &db));
+    cube.await_running("db");
+    cube.ok(&["uncordon", "a"]);
+    cube.remove("db.json");
+    cube.await_true("it is gone", || cube.status("db").is_null());
+    cube.await_true("the node tells of its volume", || {
+        let volumes = cube.object("node", "b")["status"]["volumes"].clone();
+        volumes
+            .as_array()
+            .is_some_and(|volumes| volumes.contains(&json!("cube-test-db")))
+    });
+    // The other node has as much room, and is the first by name.
+    cube.write("db.json", &task("db", &db));
+    assert_eq!(cube.await_running("db")["node"], "b");
+
+    b.process.kill();
+    cube.await_status("db", "that it waits for its node", |status| {
+        status["reason"] == "Stranded"
+    });
+    cube.ok(&["node", "delete", "b", "--yes"]);
+    assert_eq!(cube.await_running("db")["node"], "a");
+    // Its worker comes back, and finds that it is not its Task any more.
+    b.start_again(&cube);
+    cube.await_true("the older copy is stopped", || b.all().is_empty());
+    assert_eq!(a.running("db").len(), 1);
+}
+
+#[test]
+fn a_node_whose_clock_is_an_hour_off_is_like_any_other() {
+    let cube = Cube::manager();
+    let engine = Dockerd::start();
+    let data = cube.path("a");
+    let (data, address) = (data.to_str().unwrap(), engine.address());
+    let worker = cube.command(&[
+        "worker",
+        "--node-name",
+        "a",
+        "--data-dir",
+        data,
+        "--docker-host",
+        &address,
+    ]);
+    let mut late = std::process::Command::new("faketime");
+    late.args(["-f", "+1h"])
+        .arg(worker.get_program())
+        .args(worker.get_args());
+    late.envs(worker.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    late.env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .stdin(std::process::Stdio::null());
+    let worker = Worker {
+        name: "a",
+        engine,
+        process: Process::spawn(late),
+    };
+    cube.write("t.json", &task("t", &json!({})));
+    let status = cube.await_running("t");
+    assert_eq!(worker.ready(&cube), "True");
+    let conditions = status["conditions"].as_array().unwrap();
+    let ready = conditions
+        .iter()
+        .find(|condition| condition["type"] == "Ready")
+        .unwrap();
+    let time = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let since = time(&ready["lastTransitionTime"]);
+    let created = time(&cube.object("task", "t")["metadata"]["creationTimestamp"]);
+    let after = since.duration_since(created);
+    assert!(
+        after < jiff::SignedDuration::from_mins(5),
+        "both are of the manager's clock: {after}"
+    );
+    let first = worker.running("t");
+    docker(Some(&worker.engine.address()), &["kill", &first[0]]);
+    cube.await_true("it is started again", || {
+        worker.running("t").len() == 1 && worker.running("t") != first
+    });
+    cube.await_true("an Event tells of it, as of now", || {
+        cube.ok(&["events"]).lines().any(|line| {
+            line.contains("Restarting") && line.split_whitespace().next().is_some_and(|age| age.ends_with('s'))
+        })
     });
 }
