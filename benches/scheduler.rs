@@ -9,7 +9,7 @@ use std::{
 };
 
 use cube_api::{kinds::Resource, node::Node, task::Task};
-use cube_plan::scheduler::{Demand, Index};
+use cube_plan::scheduler::{Demand, Index, Room};
 use serde_json::{Value, json};
 
 const ZONES: usize = 5;
@@ -21,7 +21,7 @@ fn main() {
         .find(|arg| arg != "--bench")
         .unwrap_or_default();
     type Bench = (&'static str, fn());
-    let all: [Bench; 7] = [
+    let all: [Bench; 9] = [
         // First, while the process has no memory that it could use again.
         ("5,000 nodes, 150,000 Tasks: from nothing, and in memory", remember),
         ("100 nodes, 1,000 Tasks of 10 Deployments", || {
@@ -42,6 +42,8 @@ fn main() {
         ("5,000 nodes, 5,000 Tasks with affinity and spread, mixed", || {
             measure(5_000, 5_000, 10, Order::Mixed, picky);
         }),
+        ("5,000 nodes, one Task that fits nowhere: why", explain),
+        ("5,000 nodes of 30 Tasks, one that takes the place of another", preempt),
     ];
     for (name, bench) in all {
         if name.contains(&chosen) {
@@ -203,6 +205,46 @@ fn remember() {
             shown(first),
             shown(times[500])
         );
+    }
+}
+
+fn explain() {
+    let mut index = filled(5_000);
+    for make in [plain, picky] {
+        let mut task = make(1);
+        task.spec.node_selector.insert("disk".to_owned(), "ssd".to_owned());
+        let demand = Demand::of(&task);
+        index.place(&demand);
+        let start = Instant::now();
+        for _ in 0..10 {
+            black_box(index.explain(&demand));
+        }
+        println!("  {}", shown(start.elapsed() / 10));
+    }
+}
+
+fn preempt() {
+    let mut index = filled(5_000);
+    let low = task(1, json!({ "resources": {} }));
+    for number in 0..150_000 {
+        let node = format!("node-{:05}", number % 5_000);
+        index.set_task(&format!("default/low-{number}"), &low, Some(&node));
+    }
+    let mut urgent = plain(2);
+    urgent.spec.priority = 1;
+    urgent.spec.resources.requests.cpu = cube_api::quantity::Quantity::parse("63.5").ok();
+    let demand = Demand::of(&urgent);
+    index.place(&demand);
+    let start = Instant::now();
+    let room = index.find_room("default/urgent", &demand);
+    println!("  {} ({})", shown(start.elapsed()), told(&room));
+}
+
+fn told(room: &Room) -> String {
+    match room {
+        Room::Nowhere => "nowhere".to_owned(),
+        Room::Leaving(node) => format!("{node} by itself"),
+        Room::Taken { node, victims } => format!("{} give way on {node}", victims.len()),
     }
 }
 

@@ -50,6 +50,7 @@ pub fn serve(directory: &Path) -> Result<(), Failure> {
             registry,
             logs: Arc::new(NoLogs),
             door: None,
+            scheduling_policy: Default::default(),
             info: serde_json::json!({}),
         };
         server::serve(listener, state, CancellationToken::new()).await;

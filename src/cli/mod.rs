@@ -18,6 +18,7 @@ mod down;
 mod drain;
 mod error;
 mod events;
+mod explain_placement;
 mod get;
 mod logs;
 mod manifests;
@@ -74,6 +75,7 @@ enum Verb {
     Delete(delete::Args),
     Logs(logs::Args),
     Events(events::Args),
+    ExplainPlacement(explain_placement::Args),
     Restart(restart::Args),
     Approve(approve::Args),
     Nodes(nodes::Args),
@@ -111,6 +113,7 @@ impl Verb {
             Self::Delete(args) => args.run(context).await,
             Self::Logs(args) => args.run(context).await,
             Self::Events(args) => args.run(context).await,
+            Self::ExplainPlacement(args) => args.run(context).await,
             Self::Restart(args) => args.run(context).await,
             Self::Approve(args) => args.run(context).await,
             Self::Nodes(args) => args.run(context).await,

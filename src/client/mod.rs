@@ -16,6 +16,7 @@ mod transport;
 mod watch;
 
 use cube_api::kinds::{Kind, Resource};
+use cube_api::survey::PlacementSurvey;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -353,6 +354,22 @@ impl Client {
                 ..Ask::get(target)
             })
             .await
+    }
+
+    /// Where a Task could run, and why.
+    ///
+    /// # Errors
+    /// When there is no such Task, or nobody answers.
+    pub async fn placement(&self, namespace: &str, name: &str) -> Result<PlacementSurvey, Error> {
+        let target = Target::object(Kind::Task, namespace, name)
+            .below("placement")
+            .into_text();
+        let value = self.transport.json(Ask::get(target)).await?;
+        let wrong = |error| {
+            let message = format!("a survey that this release does not understand: {error}");
+            self.transport.nonsense(message)
+        };
+        serde_json::from_value(value).map_err(wrong)
     }
 
     /// Everything that the server has, as one stream that `restore` reads.

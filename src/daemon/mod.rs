@@ -171,6 +171,7 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
         registry: registry.clone(),
         logs: Arc::new(logs::NodeLogs::new(roster.clone())),
         door: Some(Arc::new(door)),
+        scheduling_policy: options.scheduling_policy,
         info: info(&options, own.as_ref().map(|(_, name, _)| name.as_str())),
     };
     parts.run("the server", server::serve(listener, state, shutdown.clone()));

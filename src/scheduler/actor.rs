@@ -1,4 +1,6 @@
-//! The scheduler's loop: what wakes it, and in which order it works.
+//! The scheduler's loop: what wakes it, and in which order it works. Read [`Actor::pass`] first.
+mod waiting;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cube_api::{
@@ -6,16 +8,17 @@ use cube_api::{
     kinds::Kind,
     node::Node,
     placement::SchedulingPolicy,
-    task::{Phase, Task},
+    task::{Eviction, Phase, Task},
 };
-use cube_plan::scheduler::{Demand, Explanation, Index, Queue, Rank, is_told, unschedulable};
+use cube_plan::scheduler::{Demand, Explanation, Index, Queue, Rank, is_told};
 use futures_util::{
-    future::{BoxFuture, join_all},
+    future::BoxFuture,
     stream::{FuturesUnordered, StreamExt},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::waiting::Preemption;
 use crate::{
     registry::{ApiError, Feed, News, Object, Recorder, Registry, StatusReason, WatchEvent, Write, all, find},
     store::Snapshot,
@@ -43,6 +46,8 @@ enum Finished {
     Bound(Vec<Binding>, Result<(), ApiError>),
     /// Statuses were told, or some of them were not.
     Told(bool),
+    /// Tasks were asked to give way.
+    Preempted(Preemption, Result<(), ApiError>),
 }
 
 /// The scheduler at work.
@@ -56,6 +61,10 @@ pub(super) struct Actor {
     queue: Queue,
     /// Nodes of bindings that the feed has not shown yet.
     assumed: BTreeMap<String, String>,
+    /// Nodes on which room is made for Tasks, that the feed has not shown yet.
+    nominated: BTreeMap<String, String>,
+    /// Tasks that were asked to leave, that the feed has not shown yet.
+    evicted: BTreeMap<String, Eviction>,
     /// What was last said of Tasks of a demand.
     told: BTreeMap<Arc<Demand>, Explanation>,
     retell_at: Option<Instant>,
@@ -76,6 +85,8 @@ impl Actor {
             index: Index::new(policy),
             queue: Queue::default(),
             assumed: BTreeMap::new(),
+            nominated: BTreeMap::new(),
+            evicted: BTreeMap::new(),
             told: BTreeMap::new(),
             retell_at: None,
             pause: None,
@@ -140,7 +151,7 @@ impl Actor {
                 continue;
             }
             let why = self.index.explain(&demand);
-            statuses.extend(tasks.iter().filter_map(|task| self.say(task, &why)));
+            statuses.extend(self.answer(&snapshot, &tasks, &demand, &why));
             self.told.insert(demand, why);
         }
         if !bindings.is_empty() && !self.queue.none_waiting() {
@@ -165,46 +176,6 @@ impl Actor {
         next.or_else(|| self.queue.wake(&mut self.index).then(|| self.queue.take())?)
     }
 
-    /// What is to be written of a Task that fits nowhere, if that is new.
-    fn say(&self, object: &Object, why: &Explanation) -> Option<Write> {
-        let task: &Task = object.typed();
-        let status = unschedulable(task, why, self.world.now());
-        if !is_told(task) {
-            let message = why.message.clone();
-            let about = object.reference();
-            self.recorder
-                .event(about, EventType::Warning, "FailedScheduling", message);
-        }
-        (status != task.status).then(|| Write::status(object, &status))
-    }
-
-    /// The figures have changed: Tasks that still fit nowhere are told the new ones.
-    fn retell(&mut self, snapshot: &Snapshot) -> Vec<Write> {
-        let mut writes = Vec::new();
-        let mut told = BTreeMap::new();
-        for (demand, ranks) in self.queue.waiting() {
-            let why = self.index.explain(demand);
-            if self.told.get(demand) != Some(&why) {
-                let tasks = ranks.iter().filter_map(|rank| waiting_task(snapshot, &rank.key));
-                writes.extend(tasks.filter_map(|task| self.say(&task, &why)));
-            }
-            told.insert(demand.clone(), why);
-        }
-        self.told = told;
-        writes
-    }
-
-    fn tell(&mut self, statuses: Vec<Write>) {
-        let registry = self.registry.clone();
-        self.under_way.push(Box::pin(async move {
-            let writes = statuses.into_iter().map(|write| registry.transact(vec![write]));
-            let written = join_all(writes).await;
-            let failed = written.iter().filter_map(|written| written.as_ref().err());
-            let failed = failed.inspect(|error| tracing::debug!(%error, "a Task was not told why it waits"));
-            Finished::Told(failed.count() == 0)
-        }));
-    }
-
     fn bind(&mut self, bindings: Vec<Binding>) {
         let registry = self.registry.clone();
         self.under_way.push(Box::pin(async move {
@@ -226,6 +197,7 @@ impl Actor {
                 self.retell_soon();
                 return;
             }
+            Finished::Preempted(preemption, written) => return self.preempted(preemption, written),
         };
         match written {
             Ok(()) => {
@@ -243,22 +215,31 @@ impl Actor {
                 }
             }
             Err(error) => {
-                if !is_race(&error) {
-                    tracing::warn!(%error, "Tasks could not be given to nodes; it is tried again");
-                    let wait = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
-                    self.failures += 1;
-                    let share = (self.world.random() % 1024) as f64 / 2048.0;
-                    self.pause = Some(Instant::now() + wait / 2 + wait.mul_f64(share));
-                }
-                let snapshot = self.registry.snapshot();
+                self.pause_after(&error);
                 for Binding { key, .. } in bindings {
                     self.assumed.remove(&key);
-                    match task(&snapshot, &key) {
-                        Some(object) => self.set_task(&object),
-                        None => self.remove_task(&key),
-                    }
+                    self.look_again(&key);
                 }
             }
+        }
+    }
+
+    /// Nothing is tried for a while after the store has failed.
+    fn pause_after(&mut self, error: &ApiError) {
+        if !is_race(error) {
+            tracing::warn!(%error, "Tasks could not be given to nodes; it is tried again");
+            let wait = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
+            self.failures += 1;
+            let share = (self.world.random() % 1024) as f64 / 2048.0;
+            self.pause = Some(Instant::now() + wait / 2 + wait.mul_f64(share));
+        }
+    }
+
+    /// Takes the Task as it is, with nothing assumed of it.
+    fn look_again(&mut self, key: &str) {
+        match task(&self.registry.snapshot(), key) {
+            Some(object) => self.set_task(&object),
+            None => self.remove_task(key),
         }
     }
 
@@ -274,6 +255,8 @@ impl Actor {
                         Kind::Task if gone => {
                             let key = key(object);
                             self.assumed.remove(&key);
+                            self.nominated.remove(&key);
+                            self.evicted.remove(&key);
                             self.remove_task(&key);
                         }
                         Kind::Task => self.set_task(object),
@@ -286,6 +269,8 @@ impl Actor {
                 self.queue = Queue::default();
                 self.told.clear();
                 self.assumed.retain(|key, _| task(&snapshot, key).is_some());
+                self.nominated.retain(|key, _| task(&snapshot, key).is_some());
+                self.evicted.retain(|key, _| task(&snapshot, key).is_some());
                 for object in all(&snapshot) {
                     match object.kind() {
                         Kind::Node => self.set_node(object.typed()),
@@ -309,7 +294,9 @@ impl Actor {
     }
 
     fn set_task(&mut self, object: &Object) {
-        let (key, task): (_, &Task) = (key(object), object.typed());
+        let key = key(object);
+        let task = self.with_preemption(&key, object.typed());
+        let task = &*task;
         if task.status.node.is_some() {
             self.assumed.remove(&key);
         }

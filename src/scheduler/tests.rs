@@ -43,6 +43,7 @@ async fn what_fits_nowhere_says_why_holds_up_nobody_and_is_placed_when_there_is_
     bed.rest().await;
     let mut urgent = task("urgent", "2Gi");
     urgent["spec"]["priority"] = json!(100);
+    urgent["spec"]["preemptionPolicy"] = json!("Never");
     bed.apply([urgent, task("small", "1Gi")]).await;
     bed.rest().await;
     assert_eq!(bed.task("small").status.phase, Phase::Running);
@@ -116,5 +117,186 @@ async fn one_that_has_changed_holds_up_no_other_of_its_batch() {
     let tasks = bed.tasks();
     assert_eq!(tasks.len(), 19);
     assert!(tasks.iter().all(|task: &Task| task.status.phase == Phase::Running));
+    bed.assert_at_rest().await;
+}
+
+fn important(name: &str, memory: &str, priority: i32) -> serde_json::Value {
+    let mut task = task(name, memory);
+    task["spec"]["priority"] = json!(priority);
+    task
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_more_important_task_takes_the_place_of_the_least_important() {
+    let bed = Bed::new(&[("a", "4Gi"), ("b", "4Gi")]).await;
+    bed.apply([important("low", "3Gi", 1), important("mid", "4Gi", 5)])
+        .await;
+    bed.rest().await;
+    let low = bed.task("low").status.node.unwrap();
+    bed.manners.lock().unwrap().stop = Duration::from_secs(10);
+    bed.apply([important("urgent", "4Gi", 100)]).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Until the other has ended, room is kept, and it is told so.
+    let status = bed.task("urgent").status;
+    assert_eq!(status.nominated_node.as_ref(), Some(&low));
+    assert_eq!(status.reason, "WaitingForRoom");
+    assert_eq!(
+        status.message,
+        format!("waits for room on node {low}: less important tasks leave it")
+    );
+    let eviction = bed.task("low").status.eviction.unwrap();
+    assert_eq!(eviction.reason, "Preempted");
+    assert_eq!(eviction.message, "preempted by default/urgent (priority 100)");
+    // What comes in between does not get it, also not when it fits beside the one that leaves.
+    bed.apply([important("thief", "1Gi", 100)]).await;
+    bed.rest().await;
+    let urgent = bed.task("urgent").status;
+    assert_eq!((urgent.node.as_ref(), urgent.nominated_node), (Some(&low), None));
+    assert_eq!(urgent.phase, Phase::Running);
+    let told = "Preempted: preempted by default/urgent (priority 100)".to_owned();
+    assert!(bed.events("low").contains(&told), "{:?}", bed.events("low"));
+    // The thief took the place of the next in turn, beside which there is room for the first; nobody is lost.
+    for (name, phase) in [
+        ("thief", Phase::Running),
+        ("low", Phase::Running),
+        ("mid", Phase::Pending),
+    ] {
+        assert_eq!(bed.task(name).status.phase, phase, "{name}");
+    }
+    bed.manners.lock().unwrap().stop = Duration::from_millis(100);
+    bed.delete(Kind::Task, "default", "urgent", None).await;
+    bed.rest().await;
+    assert_eq!(bed.task("mid").status.phase, Phase::Running);
+    bed.assert_at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_gives_way_to_who_does_not_ask_for_it_or_would_not_fit_anyway() {
+    let bed = Bed::new(&[("a", "4Gi")]).await;
+    bed.apply([important("low", "3Gi", 1)]).await;
+    bed.rest().await;
+    let mut polite = important("polite", "4Gi", 100);
+    polite["spec"]["preemptionPolicy"] = json!("Never");
+    bed.apply([polite, important("huge", "5Gi", 100), important("equal", "3Gi", 1)])
+        .await;
+    bed.rest().await;
+    assert_eq!(bed.task("low").status.phase, Phase::Running);
+    for name in ["polite", "huge", "equal"] {
+        let status = bed.task(name).status;
+        assert_eq!((status.node, status.nominated_node), (None, None), "{name}");
+    }
+    bed.assert_at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_killed_amid_a_preemption_ends_it() {
+    for millis in [0, 1, 50, 150, 2000] {
+        let mut bed = Bed::new(&[("a", "4Gi")]).await;
+        bed.apply([important("low", "4Gi", 1)]).await;
+        bed.rest().await;
+        bed.manners.lock().unwrap().stop = Duration::from_secs(1);
+        bed.apply([important("urgent", "4Gi", 100)]).await;
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        bed.kill().await;
+        bed.start();
+        bed.rest().await;
+        assert_eq!(bed.task("urgent").status.phase, Phase::Running, "after {millis} ms");
+        assert_eq!(bed.task("low").status.phase, Phase::Pending, "after {millis} ms");
+        bed.assert_at_rest().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_that_fit_nowhere_hold_up_none_of_a_hundred_that_do() {
+    let bed = Bed::new(&[("a", "64Gi"), ("b", "64Gi")]).await;
+    bed.rest().await;
+    let both = (0..100).flat_map(|number| {
+        let mut huge = important(&format!("huge-{number:02}"), &format!("{}Gi", 65 + number), 10);
+        huge["metadata"]["labels"] = json!({ "number": number.to_string() });
+        [huge, task(&format!("small-{number:02}"), "1Mi")]
+    });
+    bed.apply(both).await;
+    let is_small = |task: &Task| task.metadata.name.starts_with("small");
+    let bound = |tasks: Vec<Task>| {
+        tasks
+            .iter()
+            .filter(|task| is_small(task) && task.status.node.is_some())
+            .count()
+    };
+    let began = tokio::time::Instant::now();
+    while bound(bed.tasks()) < 100 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(began.elapsed() < Duration::from_secs(1), "they are held up");
+    }
+    bed.rest().await;
+    for task in bed.tasks() {
+        let expected = if is_small(&task) {
+            Phase::Running
+        } else {
+            Phase::Pending
+        };
+        assert_eq!(task.status.phase, expected, "{}", task.metadata.name);
+        if !is_small(&task) {
+            assert!(task.status.message.contains("2 lack memory"), "{}", task.status.message);
+        }
+    }
+    // None of them is lost: they are placed when there is room for them.
+    bed.node("vast", "100000Gi", json!({})).await;
+    bed.rest().await;
+    assert!(bed.tasks().iter().all(|task| task.status.phase == Phase::Running));
+    bed.assert_at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_that_wait_follow_labels_taints_and_cordons_as_they_change() {
+    let bed = Bed::new(&[("a", "4Gi"), ("b", "4Gi")]).await;
+    let with = |name: &str, spec: serde_json::Value| {
+        let mut task = task(name, "1Mi");
+        for (field, value) in spec.as_object().unwrap() {
+            task["spec"][field] = value.clone();
+        }
+        task
+    };
+    let edit = async |node: &str, patch: serde_json::Value| {
+        let options = WriteOptions::new("test");
+        let patch = Patch::Merge(patch);
+        bed.registry
+            .patch(Kind::Node, "", node, &patch, &options)
+            .await
+            .unwrap();
+    };
+    edit(
+        "a",
+        json!({ "spec": { "taints": [{ "key": "k", "effect": "NoSchedule" }] } }),
+    )
+    .await;
+    edit("b", json!({ "spec": { "unschedulable": true } })).await;
+    let zoned = json!([{ "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": { "matchLabels": { "app": "x" } } }]);
+    bed.apply([
+        with("ssd", json!({ "nodeSelector": { "disk": "ssd" } })),
+        with("any", json!({})),
+        with("zoned", json!({ "topologySpreadConstraints": zoned })),
+    ])
+    .await;
+    bed.rest().await;
+    let waits = |name: &str| bed.task(name).status.node.is_none();
+    assert!(waits("ssd") && waits("any") && waits("zoned"));
+    edit("a", json!({ "spec": { "taints": [] } })).await;
+    bed.rest().await;
+    assert!(waits("ssd") && !waits("any") && waits("zoned"));
+    edit("a", json!({ "metadata": { "labels": { "zone": "east" } } })).await;
+    bed.rest().await;
+    assert!(waits("ssd") && !waits("zoned"));
+    edit("b", json!({ "metadata": { "labels": { "disk": "ssd" } } })).await;
+    bed.rest().await;
+    assert!(waits("ssd"), "cordoned");
+    edit("b", json!({ "spec": { "unschedulable": false } })).await;
+    bed.rest().await;
+    assert_eq!(bed.task("ssd").status.node.as_deref(), Some("b"));
+    // What runs stays where it is, whatever becomes of the label.
+    edit("b", json!({ "metadata": { "labels": { "disk": null } } })).await;
+    bed.rest().await;
+    assert_eq!(bed.task("ssd").status.node.as_deref(), Some("b"));
     bed.assert_at_rest().await;
 }

@@ -104,6 +104,8 @@ fn parts(kind: Kind) -> Vec<(&'static str, Value, &'static [&'static str])> {
         parts.push(("binding", binding, &["create"]));
         let log = json!({ "group": GROUP, "version": VERSION, "kind": info.kind });
         parts.push(("log", log, &["get"]));
+        let survey = json!({ "group": GROUP, "version": VERSION, "kind": "PlacementSurvey" });
+        parts.push(("placement", survey, &["get"]));
     }
     parts
 }

@@ -27,6 +27,7 @@ mod metrics;
 mod objects;
 mod openapi;
 mod params;
+mod placement;
 mod render;
 mod strict;
 pub mod table;
@@ -45,6 +46,7 @@ use axum::{
     routing::{any, get, post},
     serve::Listener,
 };
+use cube_api::placement::SchedulingPolicy;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +73,8 @@ pub struct ServerState {
     pub logs: Arc<dyn Logs>,
     /// Who lets workers in; none: there is no way in.
     pub door: Option<Arc<dyn Door>>,
+    /// How a node is chosen for Tasks that do not say.
+    pub scheduling_policy: SchedulingPolicy,
     /// What the process says of itself at `/apis/cube/v1/info`: a JSON object.
     pub info: Value,
 }
@@ -80,6 +84,7 @@ struct Server {
     registry: Registry,
     logs: Arc<dyn Logs>,
     door: Option<Arc<dyn Door>>,
+    scheduling_policy: SchedulingPolicy,
     info: Value,
     metrics: Metrics,
     watches: Arc<Semaphore>,
@@ -102,6 +107,7 @@ pub fn router(state: ServerState, ending: CancellationToken) -> Router {
         registry: state.registry,
         logs: state.logs,
         door: state.door,
+        scheduling_policy: state.scheduling_policy,
         info: state.info,
         metrics,
         watches: Arc::new(Semaphore::new(WATCHES)),

@@ -14,6 +14,7 @@ use super::{
     logs,
     metrics::Labels,
     params::Params,
+    placement,
     render::Renderer,
     target::{Api, Part, Target},
     watch, write,
@@ -83,6 +84,7 @@ enum Verb {
     DeleteCollection,
     Bind,
     Log,
+    Survey,
 }
 
 impl Verb {
@@ -98,6 +100,7 @@ impl Verb {
             Self::DeleteCollection => "deletecollection",
             Self::Bind => "bind",
             Self::Log => "log",
+            Self::Survey => "survey",
         }
     }
 }
@@ -108,7 +111,8 @@ fn verb(method: &Method, target: &Target, params: &Params) -> Option<Verb> {
     let verb = match (method, target.part) {
         (&Method::GET, Part::Log) => Verb::Log,
         (&Method::POST, Part::Binding) => Verb::Bind,
-        (_, Part::Log | Part::Binding) => return None,
+        (&Method::GET, Part::Placement) => Verb::Survey,
+        (_, Part::Log | Part::Binding | Part::Placement) => return None,
         (&Method::GET, Part::Whole) if params.flag("watch") => Verb::Watch,
         (&Method::GET, _) if named => Verb::Get,
         (&Method::GET, _) => Verb::List,
@@ -139,6 +143,7 @@ impl Call {
             Verb::DeleteCollection => write::delete_collection(self, body).await,
             Verb::Bind => write::bind(self, body).await,
             Verb::Log => logs::logs(self).await,
+            Verb::Survey => placement::placement(&self),
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) enum Part {
     Binding,
     /// `log`: what the Task wrote.
     Log,
+    /// `placement`: where the Task could run, and why.
+    Placement,
 }
 
 /// What a path is about.
@@ -88,6 +90,7 @@ impl Part {
             "scale" if info.has_scale => Some(Self::Scale),
             "binding" if kind == Kind::Task => Some(Self::Binding),
             "log" if kind == Kind::Task => Some(Self::Log),
+            "placement" if kind == Kind::Task => Some(Self::Placement),
             _ => None,
         }
     }
@@ -119,6 +122,8 @@ mod tests {
             ("namespaces/a/tasks/t", Some("Task a t Whole")),
             ("namespaces/a/tasks/t/status", Some("Task a t Status")),
             ("namespaces/a/tasks/t/log", Some("Task a t Log")),
+            ("namespaces/a/tasks/t/placement", Some("Task a t Placement")),
+            ("namespaces/a/deployments/d/placement", None),
             ("namespaces/a/deployments/d/scale", Some("Deployment a d Scale")),
             ("namespaces", Some("Namespace   Whole")),
             ("namespaces/a", Some("Namespace  a Whole")),

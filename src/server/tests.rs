@@ -83,6 +83,7 @@ impl App {
             registry: registry.clone(),
             logs: Arc::new(Echo),
             door: None,
+            scheduling_policy: Default::default(),
             info: json!({ "pid": 7 }),
         };
         let router = router(state, ending.clone());

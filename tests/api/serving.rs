@@ -45,6 +45,7 @@ impl Serving {
             registry: registry.clone(),
             logs: Arc::new(NoLogs),
             door: None,
+            scheduling_policy: Default::default(),
             info: json!({}),
         };
         let serving = tokio::spawn(server::serve(listener, state, shutdown.clone()));

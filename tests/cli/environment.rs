@@ -228,6 +228,7 @@ impl TestServer {
             registry: registry.clone(),
             logs: Arc::new(Output),
             door: None,
+            scheduling_policy: Default::default(),
             info: json!({}),
         };
         let listener = runtime

@@ -4,6 +4,7 @@ mod environment;
 mod objects;
 mod offline;
 mod output;
+mod placement;
 mod proxy;
 mod streams;
 mod validate;

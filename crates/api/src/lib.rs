@@ -17,6 +17,7 @@ pub mod revision;
 pub mod selector;
 pub mod shape;
 pub mod source;
+pub mod survey;
 pub mod task;
 pub mod validate;
 

@@ -29,6 +29,7 @@ impl Socket {
             registry: registry.clone(),
             logs: Arc::new(Echo),
             door: None,
+            scheduling_policy: Default::default(),
             info: json!({}),
         };
         let listener = UnixListener::bind(dir.path().join("socket")).unwrap();

@@ -140,6 +140,33 @@ fn tell(members: &[(&str, &Refusal)]) -> String {
     }
 }
 
+/// The same of one node alone: `lacks memory: needs 4Gi, 1.2Gi is free`.
+pub(super) fn of_one(refusal: &Refusal) -> String {
+    let lacks = |what: &str, needs: String, free: String| format!("lacks {what}: needs {needs}, {free} is free");
+    match refusal {
+        Refusal::NotReady(why) => format!("is not ready: {why}"),
+        Refusal::Cordoned => "is cordoned".to_owned(),
+        Refusal::Selector(key, value) => format!("has not the label {key}={value}"),
+        Refusal::Affinity => "is not what the node affinity requires".to_owned(),
+        Refusal::Tainted(taint) => format!("has the taint {}", shown(taint)),
+        Refusal::Pressure(condition) => format!("has {condition}"),
+        Refusal::Cpu { needs, free } => lacks("cpu", cores(*needs), cores(*free)),
+        Refusal::Memory { needs, free } => lacks("memory", size(*needs), size(*free)),
+        Refusal::Disk { needs, free } => lacks("disk", size(*needs), size(*free)),
+        Refusal::Full(limit) => format!("has {limit} tasks, as many as can be"),
+        Refusal::Port { port, holder, .. } => format!("port {port} is taken by task {holder}"),
+        Refusal::Volume { volume, home } => format!("volume {volume} is on {home}"),
+        Refusal::NoLabel(key) => format!("has no label {key}"),
+        Refusal::Near { who, key } => format!("no task {who} is in the same {}", place(key)),
+        Refusal::Far { who, key } => format!("a task {who} is in the same {}", place(key)),
+        Refusal::KeptAway { key } => format!("a task in the same {} must be far from this one", place(key)),
+        Refusal::Spread { key, skew, max_skew } => {
+            let place = place(key);
+            format!("the {place} would have {skew} more than the one with fewest, {max_skew} may be")
+        }
+    }
+}
+
 /// What nodes with the same value of a label are called.
 fn place(key: &str) -> &str {
     if key == NODE_LABEL { "node" } else { key }

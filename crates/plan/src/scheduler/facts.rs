@@ -24,6 +24,8 @@ pub(super) struct Facts {
     there: usize,
     /// By `namespace/name`.
     assigned: BTreeMap<Arc<str>, Assigned>,
+    /// So many Tasks on nodes have that priority.
+    priorities: BTreeMap<i32, u32>,
     /// Where room is kept for Tasks without a node.
     kept: BTreeMap<Arc<str>, Arc<str>>,
     /// Every demand that a Task on a node has, or that is asked about.
@@ -101,6 +103,11 @@ impl Facts {
     /// The Task, if it is on a node.
     pub fn assigned(&self, key: &str) -> Option<&Assigned> {
         self.assigned.get(key)
+    }
+
+    /// The lowest priority of a Task on a node.
+    pub fn lowest_priority(&self) -> i32 {
+        self.priorities.keys().next().copied().unwrap_or(i32::MAX)
     }
 
     /// The Tasks of that sort.
@@ -200,6 +207,7 @@ impl Facts {
         let equals = state.by_priority.entry(demand.priority).or_default();
         *equals = equals.plus(usage);
         state.tasks.insert(key.clone());
+        *self.priorities.entry(demand.priority).or_default() += 1;
         for (protocol, port, address) in &demand.ports {
             let holders = state.ports.entry((*protocol, *port)).or_default();
             holders.insert(key.clone(), address.clone());
@@ -221,6 +229,12 @@ impl Facts {
     fn go(&mut self, key: &Arc<str>, old: &Assigned) {
         let demand = &old.demand;
         let (usage, count) = (Usage::of(demand), Count::one(old.leaves));
+        if let Some(equals) = self.priorities.get_mut(&demand.priority) {
+            *equals -= 1;
+            if *equals == 0 {
+                self.priorities.remove(&demand.priority);
+            }
+        }
         if let Some(state) = self.nodes.get_mut(&old.node) {
             state.used = state.used.minus(usage);
             if old.ends {

@@ -16,9 +16,10 @@ use super::{
     filter,
     log::ChangeLog,
     node::Said,
+    preempt::{self, Room},
     ranking::Ranking,
-    score::Score,
-    surroundings::{self, Reading},
+    score::{Score, score},
+    surroundings::{self, Leaning, Probe, Reading},
 };
 
 /// Kept answers have so many nodes together: some 15 MB. Fewer would rank the nodes anew more often where Tasks of many
@@ -32,6 +33,8 @@ pub struct Index {
     policy: SchedulingPolicy,
     /// The node that round robin gave last.
     last: Option<Arc<str>>,
+    /// The newest epoch of what it gave, as far as is known: who starts anew goes on there.
+    last_epoch: u64,
     log: ChangeLog,
     /// With the number of the question that each last answered.
     answers: BTreeMap<Arc<Demand>, (u64, Ranking)>,
@@ -48,6 +51,17 @@ pub(super) struct News {
     pub any: bool,
     /// Somewhere, Tasks may no longer be kept away by others.
     pub everywhere: bool,
+}
+
+/// Everything that is to be said of one node and a demand.
+pub(super) struct NodeLook {
+    pub node: Arc<str>,
+    /// What each of the filters of a node alone says.
+    pub alone: Vec<Result<(), Refusal>>,
+    /// What each of the wishes about Tasks elsewhere says, and the filter that it belongs to.
+    pub around: Vec<(Option<&'static str>, Result<Leaning, Refusal>)>,
+    /// The score before Tasks elsewhere are looked at.
+    pub score: Score,
 }
 
 impl Index {
@@ -102,13 +116,13 @@ impl Index {
             leaves,
             since: created.map_or(0, |at| at.as_second()),
         });
-        let given = assigned
-            .as_ref()
-            .filter(|_| status.node.is_none() && self.facts.assigned(key).is_none());
+        let given = assigned.as_ref().filter(|_| self.facts.assigned(key).is_none());
         if let Some(given) = given
             && self.policy_of(demand) == SchedulingPolicy::RoundRobin
+            && (status.node.is_none() || status.epoch > self.last_epoch)
         {
             self.last = Some(given.node.clone());
+            self.last_epoch = self.last_epoch.max(status.epoch);
         }
         let waits = node.is_none() && !status.phase.is_over() && !leaves;
         let nominated = status.nominated_node.as_deref().filter(|_| waits);
@@ -164,7 +178,7 @@ impl Index {
         frees
     }
 
-    fn policy_of(&self, demand: &Demand) -> SchedulingPolicy {
+    pub(super) fn policy_of(&self, demand: &Demand) -> SchedulingPolicy {
         demand.policy.unwrap_or(self.policy)
     }
 
@@ -197,6 +211,26 @@ impl Index {
         node
     }
 
+    /// Whether there is a Task on a node that is less important than one of that demand.
+    pub fn has_less_important(&self, demand: &Demand) -> bool {
+        demand.priority > self.facts.lowest_priority()
+    }
+
+    /// Where a Task that fits nowhere will have room: when what is on its way out is gone, or when less important ones give
+    /// way.
+    pub fn find_room(&mut self, key: &str, demand: &Demand) -> Room {
+        let kept = self.facts.kept(key).cloned();
+        if kept.is_none() && !self.has_less_important(demand) {
+            return Room::Nowhere;
+        }
+        // Those that it speaks of are counted from here on.
+        self.rank(demand);
+        self.facts.keep(key, None);
+        let room = preempt::find(&mut self.facts, demand, kept.as_deref());
+        self.facts.keep(key, kept.as_deref().map(|node| (node, demand)));
+        room
+    }
+
     /// The same, with its score.
     pub(super) fn best(&mut self, demand: &Demand) -> Option<(Score, Arc<str>)> {
         self.rank(demand);
@@ -217,16 +251,35 @@ impl Index {
         let Some((_, ranking)) = self.answers.get(demand) else {
             return Vec::new();
         };
-        let fewest = ranking.fewest(&self.facts);
+        let (probes, fewest) = (ranking.probes(), ranking.fewest(&self.facts));
         let of_site = |site: Site| {
             let alone = filter::FILTERS.iter();
             let alone = alone.filter_map(|(_, filter)| filter(demand, site).err());
-            let probes = ranking.probes();
             let readings: Vec<Reading> = probes.iter().map(|probe| probe.read(site)).collect();
-            let far = surroundings::judge(probes, &readings, &fewest, &self.facts).err();
-            (site.name.clone(), alone.chain(far).collect())
+            let around = surroundings::verdicts(probes, &readings, &fewest, &self.facts);
+            (site.name.clone(), alone.chain(around.filter_map(Result::err)).collect())
         };
         self.facts.sites().map(of_site).collect()
+    }
+
+    /// A whole look at each node that there is, in the order of their names.
+    pub(super) fn looks(&mut self, demand: &Demand) -> Vec<NodeLook> {
+        self.rank(demand);
+        let Some((_, ranking)) = self.answers.get(demand) else {
+            return Vec::new();
+        };
+        let (probes, fewest) = (ranking.probes(), ranking.fewest(&self.facts));
+        let look = |site: Site| {
+            let readings: Vec<Reading> = probes.iter().map(|probe| probe.read(site)).collect();
+            let around = surroundings::verdicts(probes, &readings, &fewest, &self.facts);
+            NodeLook {
+                node: site.name.clone(),
+                alone: filter::FILTERS.iter().map(|(_, filter)| filter(demand, site)).collect(),
+                around: probes.iter().map(Probe::filter).zip(around).collect(),
+                score: score(demand, site, self.policy_of(demand)),
+            }
+        };
+        self.facts.sites().map(look).collect()
     }
 
     /// Whether that one node can take a Task of that demand.

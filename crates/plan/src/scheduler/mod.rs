@@ -13,7 +13,7 @@
 //!                                             └─ none: refusals counted ─► explanation
 //! ```
 //!
-//! [`Queue`] says which Task is next, and which of those that fit nowhere are to be looked at again.
+//! For a Task that fits nowhere [`Index::find_room`] says who must give way. [`Queue`] says which Task is next, and which of those that fit nowhere are to be looked at again.
 mod crowd;
 mod demand;
 mod explain;
@@ -23,11 +23,13 @@ mod image;
 mod index;
 mod log;
 mod node;
+mod preempt;
 mod queue;
 mod ranking;
 mod score;
 mod status;
 mod surroundings;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -37,5 +39,7 @@ pub use explain::Explanation;
 pub use filter::Refusal;
 pub use index::Index;
 pub use node::Usage;
+pub use preempt::Room;
 pub use queue::{Queue, Rank};
-pub use status::{UNSCHEDULABLE, WAITING, is_told, unschedulable};
+pub use status::{UNSCHEDULABLE, WAITING, is_told, nominated, unschedulable};
+pub use survey::survey;

@@ -17,6 +17,18 @@ pub fn is_told(task: &Task) -> bool {
     matches!(task.status.reason.as_str(), UNSCHEDULABLE | WAITING)
 }
 
+/// The status of a Task for which others make room on a node.
+pub fn nominated(task: &Task, node: &str, now: Timestamp) -> TaskStatus {
+    let why = Explanation {
+        message: format!("waits for room on node {node}: less important tasks leave it"),
+        under_way: true,
+    };
+    TaskStatus {
+        nominated_node: Some(node.to_owned()),
+        ..unschedulable(task, &why, now)
+    }
+}
+
 /// The status of a Task that fits nowhere.
 pub fn unschedulable(task: &Task, why: &Explanation, now: Timestamp) -> TaskStatus {
     let reason = if why.under_way { WAITING } else { UNSCHEDULABLE };
@@ -24,6 +36,7 @@ pub fn unschedulable(task: &Task, why: &Explanation, now: Timestamp) -> TaskStat
         reason: reason.to_owned(),
         message: why.message.clone(),
         observed_generation: task.metadata.generation,
+        nominated_node: None,
         ..task.status.clone()
     };
     let condition = Condition {

@@ -10,6 +10,7 @@ use super::{
     Demand, Refusal,
     crowd::{Count, Who},
     facts::{Facts, Site},
+    filter,
 };
 
 /// Where a node lacks the label that others are spread over, it counts as so crowded: last of all.
@@ -22,6 +23,9 @@ pub(super) struct Probe {
     who: Arc<Who>,
     key: String,
 }
+
+/// The filters that probes belong to, in their order.
+pub(super) const FILTERS: [&str; 3] = ["near", "far", "spread"];
 
 /// What the number of Tasks at a place means.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,6 +103,16 @@ pub(super) fn probes(demand: &Demand, facts: &Facts) -> Vec<Probe> {
 }
 
 impl Probe {
+    /// The filter that it belongs to, for people; of what is only preferred, none.
+    pub fn filter(&self) -> Option<&'static str> {
+        match self.role {
+            Role::Near { .. } => Some("near"),
+            Role::Far | Role::KeptAway => Some("far"),
+            Role::Even { .. } => Some("spread"),
+            Role::Fewest | Role::Rather(_) => None,
+        }
+    }
+
     /// Whether it is compared with where there are fewest.
     pub fn is_relative(&self) -> bool {
         matches!(self.role, Role::Even { .. })
@@ -141,43 +155,73 @@ impl Probe {
 /// probe that is compared, the number where there are fewest.
 pub(super) fn judge(probes: &[Probe], readings: &[Reading], fewest: &[u32], facts: &Facts) -> Result<Leaning, Refusal> {
     let mut leaning = Leaning::default();
-    for (index, (probe, reading)) in probes.iter().zip(readings).enumerate() {
+    for each in verdicts(probes, readings, fewest, facts) {
+        let Leaning { unwanted, crowded } = each?;
+        leaning.unwanted += unwanted;
+        leaning.crowded += crowded;
+    }
+    Ok(leaning)
+}
+
+/// What each of the probes makes of a place.
+pub(super) fn verdicts<'a>(
+    probes: &'a [Probe],
+    readings: &'a [Reading],
+    fewest: &'a [u32],
+    facts: &'a Facts,
+) -> impl Iterator<Item = Result<Leaning, Refusal>> + 'a {
+    let probed = probes.iter().zip(readings).zip(fewest);
+    probed.map(move |((probe, reading), fewest)| {
         let count = probe.count(reading, facts);
-        let (who, key) = (&probe.who, &probe.key);
-        match probe.role {
-            Role::Near { .. } | Role::Even { .. } if count.is_none() => return Err(Refusal::NoLabel(key.clone())),
-            Role::Near { .. } if count == Some(0) && !is_first(probes, facts) => {
-                return Err(Refusal::Near {
-                    who: who.to_string(),
-                    key: key.clone(),
-                });
+        let (who, key) = (|| probe.who.to_string(), || probe.key.clone());
+        let mut leaning = Leaning::default();
+        match (probe.role, count) {
+            (Role::Near { .. } | Role::Even { .. }, None) => return Err(Refusal::NoLabel(key())),
+            (Role::Near { .. }, Some(0)) if !is_first(probes, facts) => {
+                return Err(Refusal::Near { who: who(), key: key() });
             }
-            Role::Far if count.is_some_and(|count| count > 0) => {
-                return Err(Refusal::Far {
-                    who: who.to_string(),
-                    key: key.clone(),
-                });
-            }
-            Role::KeptAway if count.is_some_and(|count| count > 0) => {
-                return Err(Refusal::KeptAway { key: key.clone() });
-            }
-            Role::Even { max_skew, own } => {
-                let least = fewest.get(index).copied().unwrap_or(0);
-                let skew = (count.unwrap_or(0) + u32::from(own)).saturating_sub(least);
+            (Role::Far, Some(1..)) => return Err(Refusal::Far { who: who(), key: key() }),
+            (Role::KeptAway, Some(1..)) => return Err(Refusal::KeptAway { key: key() }),
+            (Role::Even { max_skew, own }, Some(count)) => {
+                let skew = (count + u32::from(own)).saturating_sub(*fewest);
                 if skew > max_skew {
                     return Err(Refusal::Spread {
-                        key: key.clone(),
+                        key: key(),
                         skew,
                         max_skew,
                     });
                 }
             }
-            Role::Fewest => leaning.crowded += count.map_or(NO_PLACE, u64::from),
-            Role::Rather(weight) if count.is_some_and(|count| count > 0) => leaning.unwanted -= weight,
-            Role::Near { .. } | Role::Far | Role::KeptAway | Role::Rather(_) => {}
+            (Role::Fewest, count) => leaning.crowded = count.map_or(NO_PLACE, u64::from),
+            (Role::Rather(weight), Some(1..)) => leaning.unwanted = -weight,
+            (Role::Near { .. } | Role::Far | Role::KeptAway | Role::Rather(_), _) => {}
+        }
+        Ok(leaning)
+    })
+}
+
+/// Whether the node counts as a place to spread over, by what it reads.
+pub(super) fn is_place(probes: &[Probe], readings: &[Reading], demand: &Demand, site: Site) -> bool {
+    let mut relative = probes.iter().zip(readings).filter(|(probe, _)| probe.is_relative());
+    let all_are = relative.all(|(_, reading)| *reading != Reading::Nowhere);
+    all_are && filter::is_eligible(demand, site)
+}
+
+/// Whether the node's surroundings suit the Task, worked out from nothing.
+pub(super) fn suit(probes: &[Probe], demand: &Demand, site: Site) -> bool {
+    let read = |site: Site| -> Vec<Reading> { probes.iter().map(|probe| probe.read(site)).collect() };
+    let mut fewest = vec![u32::MAX; probes.len()];
+    if probes.iter().any(Probe::is_relative) {
+        for site in site.facts.sites() {
+            let readings = read(site);
+            if is_place(probes, &readings, demand, site) {
+                for ((probe, reading), fewest) in probes.iter().zip(&readings).zip(&mut fewest) {
+                    *fewest = probe.count(reading, site.facts).unwrap_or(0).min(*fewest);
+                }
+            }
         }
     }
-    Ok(leaning)
+    judge(probes, &read(site), &fewest, site.facts).is_ok()
 }
 
 /// Whether the Task is the first of those that it must be near to: else none of them could ever be placed.

@@ -1,6 +1,8 @@
 //! Tables for what is refused and how it is told; properties of the index and the queue.
+mod book;
 mod incremental;
 mod policies;
+mod preemption;
 mod surroundings;
 
 use cube_api::{kinds::Resource, node::Node, task::Task};
@@ -133,6 +135,46 @@ fn refusals_are_counted_and_explained() {
             )],
             json!({ "ports": [{ "containerPort": 80, "hostPort": 80, "hostIP": "10.0.0.2" }] }),
             "a",
+        ),
+        (
+            vec![
+                node(
+                    "a",
+                    json!({ "status": { "conditions": [{ "type": "Ready", "status": "True" }, { "type": "DiskPressure", "status": "True" }] } }),
+                ),
+                node("b", json!({ "status": { "volumes": ["data"] } })),
+            ],
+            vec![("b", needs("4", "1Gi"))],
+            json!({
+                "resources": { "requests": { "cpu": "1" } },
+                "volumes": [{ "name": "v", "volume": "data" }], "volumeMounts": [{ "name": "v", "mountPath": "/v" }],
+            }),
+            "0/2 nodes can run this: 1 has DiskPressure, 1 lacks cpu (needs 1, most free is 0 on b)",
+        ),
+        (
+            vec![ready("a"), ready("b")],
+            vec![],
+            json!({ "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms":
+                [{ "matchExpressions": [{ "key": "cores", "operator": "Gt", "values": ["8"] }] }] } } } }),
+            "0/2 nodes can run this: 2 are not what its node affinity requires",
+        ),
+        (
+            vec![node("a", json!({ "spec": { "unschedulable": true } })), labelled("b")],
+            vec![("b", needs("4", "4Gi"))],
+            json!({ "nodeSelector": { "disk": "ssd" }, "resources": { "requests": { "cpu": "1" } } }),
+            "0/2 nodes can run this: 1 is cordoned, 1 lacks cpu (needs 1, most free is 0 on b)",
+        ),
+        (
+            vec![ready("a")],
+            vec![],
+            json!({ "nodeSelector": { "disk": "ssd" } }),
+            "0/1 node can run this: 1 does not match selector disk=ssd; it would fit now on a if that had the label disk=ssd",
+        ),
+        (
+            vec![node("a", json!({ "spec": { "unschedulable": true } }))],
+            vec![],
+            json!({}),
+            "0/1 node can run this: 1 is cordoned; it would fit now on a if that were uncordoned",
         ),
         // Who asks for nothing fits where more was given away than there is.
         (vec![ready("a")], vec![("a", needs("9", "9Gi"))], json!({}), "a"),

@@ -82,6 +82,22 @@ fn round_robin_goes_on_after_the_last() {
 }
 
 #[test]
+fn round_robin_goes_on_where_it_was_after_a_new_start() {
+    let mut index = with(SchedulingPolicy::RoundRobin, &[], &[]);
+    for name in ["a", "b", "c"] {
+        index.set_node(&node(name, json!({})));
+    }
+    // As they are listed, not as they were given.
+    for (name, node, epoch) in [("x", "c", 7), ("y", "b", 9), ("z", "a", 8)] {
+        let mut task = task(name, json!({}));
+        task.status.node = Some(node.to_owned());
+        task.status.epoch = epoch;
+        index.set_task(&format!("default/{name}"), &task, None);
+    }
+    assert_eq!(place(&mut index, json!({})), "c");
+}
+
+#[test]
 fn greedy_takes_the_first_that_fits() {
     let mut index = with(SchedulingPolicy::Greedy, &two(), &[]);
     assert_eq!(burst(&mut index, &task("t", needs("1", "1Gi")), 6), "aaaabb");

@@ -264,7 +264,9 @@ fn what_waits_for_other_tasks_is_taken_up_when_they_come_or_go() {
 
     index.set_task("default/loner-1", &labelled("loner", far("web", "zone")), Some("a"));
     index.set_task("default/loner-2", &labelled("loner", far("web", "zone")), Some("c"));
-    wait(&mut queue, &mut index, &labelled("web", json!({})));
+    // It cannot be where those go, only beside it.
+    let beside = labelled("web", json!({ "nodeSelector": { "cube/node": "b" } }));
+    wait(&mut queue, &mut index, &beside);
     index.remove_task("default/db");
     assert_eq!(taken(&mut queue, &mut index), None);
     index.remove_task("default/loner-1");
