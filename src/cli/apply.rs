@@ -100,6 +100,7 @@ pub async fn apply(
         awaited.push(Awaited {
             id: manifest.id.clone(),
             before,
+            fresh: applied.outcome != Outcome::Unchanged,
         });
     }
     context.output.bytes(lines.as_bytes())?;

@@ -126,7 +126,11 @@ impl Args {
             context.output.note(&note);
         }
         let before = failures;
-        Ok(vec![Awaited { id, before }])
+        Ok(vec![Awaited {
+            id,
+            before,
+            fresh: true,
+        }])
     }
 
     /// The Task that is meant.

@@ -32,6 +32,8 @@ pub struct Awaited {
     pub id: ObjectId,
     /// Failures that it had before.
     pub before: u64,
+    /// It was made or changed just now: that it runs at the first look says little.
+    pub fresh: bool,
 }
 
 /// What is known of the objects.
@@ -131,11 +133,11 @@ struct Steady {
 }
 
 impl Steady {
-    /// What runs at the first look has run before, unless something of it has failed lately.
+    /// What runs at the first look has run before, unless it was changed just now or something of it has failed lately.
     fn begin(seen: &Seen, awaited: &[Awaited], verdicts: &[Verdict], now: Instant) -> Self {
         let from = awaited.iter().zip(verdicts).map(|(one, verdict)| {
             let failed = seen.parts(one).iter().any(|task| task.status.failures > 0);
-            let wait = if failed { STEADY } else { Duration::ZERO };
+            let wait = if failed || one.fresh { STEADY } else { Duration::ZERO };
             matches!(verdict, Verdict::Done(_)).then_some(now + wait)
         });
         Self {

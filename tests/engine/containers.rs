@@ -265,15 +265,24 @@ pub async fn want_of_memory_is_told(bench: Bench) {
         memory_limit: Some(16 << 20),
         ..bench.script("greedy", "exec tail /dev/zero")
     };
-    let id = bench.run(&spec).await;
-    if let Some(sim) = &bench.sim {
-        sim.oom(&id);
+    // Docker itself forgets it now and then, when the kernel's word comes after the end.
+    for attempt in 0..3 {
+        let spec = ContainerSpec {
+            name: format!("{}-{attempt}", spec.name),
+            ..spec.clone()
+        };
+        let id = bench.run(&spec).await;
+        if let Some(sim) = &bench.sim {
+            sim.oom(&id);
+        }
+        assert_eq!(bench.ended(&id).await, 137);
+        match bench.see(&id).await.state {
+            State::Exited { oom_killed: true, .. } => return,
+            State::Exited { .. } if bench.sim.is_none() => {}
+            other => panic!("{other:?}"),
+        }
     }
-    assert_eq!(bench.ended(&id).await, 137);
-    match bench.see(&id).await.state {
-        State::Exited { oom_killed, .. } => assert!(oom_killed),
-        other => panic!("{other:?}"),
-    }
+    panic!("it is never told");
 }
 
 pub async fn what_runs_is_removed_by_force_alone(bench: Bench) {
