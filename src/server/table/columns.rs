@@ -1,6 +1,6 @@
 //! The columns that people see of each kind, in one place. First what it is, then how it is, last why.
 use cube_api::{
-    condition::{self, Condition, READY, Truth},
+    condition::{self, Condition, DISK_PRESSURE, MEMORY_PRESSURE, READY, Truth},
     deployment::Deployment,
     event::{Event, EventType},
     kinds::Kind,
@@ -333,11 +333,14 @@ fn ready(conditions: &[Condition]) -> Option<Truth> {
     condition::find(conditions, READY).map(|ready| ready.status)
 }
 
-/// What the first condition says that is not true, the summary first; empty when all is well.
+/// What the first condition says that is not as it should be, the summary first; empty when all is well.
 pub fn complaint(conditions: &[Condition]) -> String {
     let others = conditions.iter().filter(|condition| condition.kind != READY);
     let mut ordered = condition::find(conditions, READY).into_iter().chain(others);
-    let wrong = ordered.find(|condition| condition.status != Truth::True);
+    let wrong = ordered.find(|condition| match condition.kind.as_str() {
+        DISK_PRESSURE | MEMORY_PRESSURE => condition.status == Truth::True,
+        _ => condition.status != Truth::True,
+    });
     wrong.map_or_else(String::new, |wrong| match wrong.message.as_str() {
         "" => wrong.reason.clone(),
         message => line(message),

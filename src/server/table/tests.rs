@@ -138,6 +138,16 @@ async fn every_kind_has_columns() {
             "x | NotReady,SchedulingDisabled | 1500m | 22.0 GiB | docker 28.2 | 3m | 1 of 3 is not ready",
             "0.1.0 |  | gpu:NoSchedule",
         ),
+        (
+            Kind::Node,
+            json!({ "status": { "conditions": [
+                { "type": "Ready", "status": "True", "reason": "EngineAnswers" },
+                { "type": "MemoryPressure", "status": "False", "reason": "MemorySufficient" },
+                { "type": "DiskPressure", "status": "True", "reason": "DiskShort", "message": "9 of 100 MiB left" },
+            ] } }),
+            "x | Ready |  | 0 |  | 3m | 9 of 100 MiB left",
+            " |  | -",
+        ),
         (Kind::Namespace, json!({}), "x | Active | 3m | ", ""),
         (
             Kind::Source,
