@@ -171,6 +171,30 @@ async fn a_more_important_task_takes_the_place_of_the_least_important() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn once_there_is_room_it_is_taken_and_nobody_else_gives_way() {
+    let bed = Bed::new(&[("a", "4Gi"), ("b", "4Gi"), ("c", "4Gi")]).await;
+    bed.apply(["x", "y", "z"].map(|name| important(name, "4Gi", 1))).await;
+    bed.rest().await;
+    for (stop, name) in [(100, "first"), (3000, "second")] {
+        bed.manners.lock().unwrap().stop = Duration::from_millis(stop);
+        bed.apply([important(name, "3Gi", 100)]).await;
+        tokio::time::sleep(Duration::from_millis(stop + 200)).await;
+        assert!(
+            bed.task(name).status.node.is_some(),
+            "at once, not when it is next told"
+        );
+        bed.rest().await;
+    }
+    let preempted = ["x", "y", "z"].map(|name| bed.events(name));
+    let preempted = preempted
+        .iter()
+        .flatten()
+        .filter(|event| event.starts_with("Preempted"));
+    assert_eq!(preempted.count(), 2, "one for each");
+    bed.assert_at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_gives_way_to_who_does_not_ask_for_it_or_would_not_fit_anyway() {
     let bed = Bed::new(&[("a", "4Gi")]).await;
     bed.apply([important("low", "3Gi", 1)]).await;

@@ -197,6 +197,11 @@ impl Index {
         self.best(demand).map(|(_, node)| node)
     }
 
+    /// Whether room is kept for that Task.
+    pub fn keeps_room(&self, key: &str) -> bool {
+        self.facts.kept(key).is_some()
+    }
+
     /// The node for that Task, for which room may be kept from others.
     pub fn place_task(&mut self, key: &str, demand: &Demand) -> Option<Arc<str>> {
         let Some(kept) = self.facts.kept(key).cloned() else {
@@ -223,8 +228,9 @@ impl Index {
         if kept.is_none() && !self.has_less_important(demand) {
             return Room::Nowhere;
         }
-        // Those that it speaks of are counted from here on.
-        self.rank(demand);
+        if let Some(node) = self.place_task(key, demand) {
+            return Room::Leaving(node);
+        }
         self.facts.keep(key, None);
         let room = preempt::find(&mut self.facts, demand, kept.as_deref());
         self.facts.keep(key, kept.as_deref().map(|node| (node, demand)));

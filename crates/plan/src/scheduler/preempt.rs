@@ -19,7 +19,7 @@ const CANDIDATES: usize = 100;
 pub enum Room {
     /// Nowhere that anyone knows.
     Nowhere,
-    /// On this node, when those that are on their way out are gone. Nobody needs to give way.
+    /// On this node, at the latest when those that are on their way out are gone. Nobody needs to give way.
     Leaving(Arc<str>),
     /// On this node, if those give way.
     Taken {
@@ -30,7 +30,7 @@ pub enum Room {
     },
 }
 
-/// Where the Task will have room, and who must give way. `first` is looked at first for what is on its way out.
+/// Where a Task that fits nowhere now will have room, and who must give way. `first` is looked at first for what is on its way out.
 pub(super) fn find(facts: &mut Facts, demand: &Demand, first: Option<&str>) -> Room {
     let probes = surroundings::probes(demand, facts);
     let is_candidate = |site: &Site| {

@@ -65,12 +65,7 @@ impl Queue {
             return;
         };
         self.active.remove(&rank);
-        if let Some(class) = self.waiting.get_mut(&demand) {
-            class.remove(&rank);
-            if class.is_empty() {
-                self.waiting.remove(&demand);
-            }
-        }
+        remove_from(&mut self.waiting, &demand, &rank);
     }
 
     /// The next Task to be looked at; it is then no longer in the queue.
@@ -98,18 +93,29 @@ impl Queue {
         if !news.any || self.waiting.is_empty() {
             return false;
         }
-        let mut fits = |demand: &Arc<Demand>| {
-            if news.everywhere || demand.reaches_far() {
+        let mut fitting = Vec::new();
+        for (demand, ranks) in &self.waiting {
+            let fits = if news.everywhere || demand.reaches_far() {
                 index.place(demand).is_some()
             } else {
                 news.roomier.iter().any(|node| index.fits(node, demand))
+            };
+            // Room that is kept for one of them is there for that one alone.
+            let mut is_kept =
+                |rank: &&Rank| index.keeps_room(&rank.key) && index.place_task(&rank.key, demand).is_some();
+            match fits {
+                true => fitting.extend(ranks.iter().cloned()),
+                false => fitting.extend(ranks.iter().filter(|rank| is_kept(rank)).cloned()),
             }
-        };
-        let fitting: Vec<Arc<Demand>> = self.waiting.keys().filter(|demand| fits(demand)).cloned().collect();
-        for demand in &fitting {
-            self.active.extend(self.waiting.remove(demand).unwrap_or_default());
         }
-        !fitting.is_empty()
+        for rank in &fitting {
+            if let Some((_, demand)) = self.known.get(&rank.key) {
+                remove_from(&mut self.waiting, demand, rank);
+            }
+        }
+        let any = !fitting.is_empty();
+        self.active.extend(fitting);
+        any
     }
 
     /// What waits, by what it asks for.
@@ -120,5 +126,14 @@ impl Queue {
     /// Whether nothing waits.
     pub fn none_waiting(&self) -> bool {
         self.waiting.is_empty()
+    }
+}
+
+fn remove_from(waiting: &mut BTreeMap<Arc<Demand>, BTreeSet<Rank>>, demand: &Demand, rank: &Rank) {
+    if let Some(class) = waiting.get_mut(demand) {
+        class.remove(rank);
+        if class.is_empty() {
+            waiting.remove(demand);
+        }
     }
 }

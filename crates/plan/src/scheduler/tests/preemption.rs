@@ -154,6 +154,31 @@ fn room_is_kept_from_others_that_are_no_more_important() {
     assert_eq!(place_task(&mut index, &sized(0, "3Gi", 0)), "a", "it is kept no longer");
 }
 
+#[test]
+fn who_has_room_kept_is_taken_up_when_it_is_free_and_others_are_not() {
+    let mut index = cluster(&["a"], &[("x", "a", 0, "4Gi", 0)]);
+    let mut queue = Queue::default();
+    let mut urgent = sized(10, "3Gi", 0);
+    for (key, room) in [("default/urgent", Some("a")), ("default/other", None)] {
+        urgent.status.nominated_node = room.map(str::to_owned);
+        index.set_task(key, &urgent, None);
+        queue.set(key, &urgent, Demand::of(&urgent));
+    }
+    while let Some((rank, demand)) = queue.take() {
+        assert_eq!(index.place_task(&rank.key, &demand), None);
+        queue.wait(rank, demand);
+    }
+    index.remove_task("x");
+    assert!(queue.wake(&mut index));
+    let woken: Vec<String> = std::iter::from_fn(|| queue.take()).map(|(rank, _)| rank.key).collect();
+    assert_eq!(woken, ["default/urgent"]);
+    assert_eq!(
+        index.find_room("default/urgent", &Demand::of(&urgent)),
+        Room::Leaving("a".into()),
+        "nobody gives way where there is room"
+    );
+}
+
 /// Some Task: what it asks for, how important it is, and whether it is on its way out.
 fn some_task(kind: u8, size: u8, priority: u8, leaves: bool) -> Task {
     let far = json!([{ "labelSelector": { "matchLabels": { "app": "x" } }, "topologyKey": "zone" }]);
