@@ -6,6 +6,8 @@
 mod bench;
 #[path = "engine/containers.rs"]
 mod containers;
+#[path = "engine/execs.rs"]
+mod execs;
 #[path = "engine/faults.rs"]
 mod faults;
 #[path = "engine/hardening.rs"]
@@ -58,6 +60,13 @@ contract! {
         what_runs_is_removed_by_force_alone
         many_calls_at_once
     }
+    execs {
+        a_program_runs_beside_its_containers_own
+        a_programs_input_is_what_is_written_to_it
+        a_terminals_output_is_one
+        what_cannot_be_run_in_a_container_says_why
+        a_program_is_killed_with_what_it_has_started
+    }
     streams {
         the_log_is_what_was_written
         parts_of_the_log
@@ -104,6 +113,10 @@ on! { docker_alone, on_docker:
         scratch_is_empty_and_open_to_all
         a_sub_path_is_made_and_never_leads_out
         a_part_of_a_volume_is_mounted
+    }
+    execs {
+        a_program_whose_output_is_not_read_waits
+        the_engine_runs_no_healthcheck_of_its_own
     }
     streams {
         the_log_of_a_terminal_has_no_frames

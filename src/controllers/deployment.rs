@@ -1,5 +1,5 @@
 //! Joins the Deployments' loop to its brain, `cube_plan::deployment`.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use cube_api::{
     deployment::Deployment,
@@ -77,11 +77,12 @@ impl Hand for Deployments {
             message: told.to_string(),
         });
         let tell = tell.collect();
+        let again = decision.again.map(|at| at.duration_since(view.now));
         let writes = writes(&object, &around, decision);
         Outcome {
             transactions: if writes.is_empty() { Vec::new() } else { vec![writes] },
             tell,
-            again: None,
+            again: again.and_then(|again| Duration::try_from(again).ok()),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Flow: a verb → `form` (what is asked) → bollard, or for streams `wire` alone → `seen` (what is told) | `fault` (why not).
 mod credentials;
 mod events;
+mod exec;
 mod fault;
 mod form;
 mod logs;
@@ -34,8 +35,9 @@ use tokio::sync::Mutex;
 use self::credentials::DockerConfig;
 use self::wire::{Wire, segment};
 use super::{
-    CLUSTER_LABEL, Container, ContainerSpec, Engine, EngineError, EngineEvent, EngineInfo, ImageInfo, LogChunk,
-    LogOptions, NamedImage, NetworkInfo, NetworkSpec, OnProgress, Result, State,
+    CLUSTER_LABEL, Container, ContainerSpec, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOptions,
+    ExecStatus, ImageInfo, LogChunk, LogOptions, NamedImage, NetworkInfo, NetworkSpec, OnProgress, Result, State,
+    TerminalSize,
 };
 use crate::world::host;
 
@@ -417,6 +419,23 @@ impl Engine for DockerEngine {
             opened.map_err(|error| fault::missing(error, &format!("container {id}")))
         })
         .await
+    }
+
+    async fn exec(&self, id: &str, options: ExecOptions) -> Result<Exec> {
+        self.changing("exec", exec::start(&self.wire, &self.docker, id, options))
+            .await
+    }
+
+    async fn exec_status(&self, exec: &str) -> Result<ExecStatus> {
+        self.asking("inspect exec", exec::status(&self.docker, exec)).await
+    }
+
+    async fn resize_exec(&self, exec: &str, size: TerminalSize) -> Result<()> {
+        self.asking("resize exec", exec::resize(&self.docker, exec, size)).await
+    }
+
+    async fn kill_exec(&self, exec: &str) -> Result<bool> {
+        self.asking("inspect exec", exec::kill(&self.docker, exec)).await
     }
 
     async fn ensure_network(&self, spec: &NetworkSpec) -> Result<NetworkInfo> {

@@ -9,6 +9,7 @@
 
 pub mod docker;
 mod error;
+pub mod exec;
 mod reference;
 pub mod sim;
 mod subpath;
@@ -21,6 +22,7 @@ use futures_util::stream::BoxStream;
 
 pub use docker::DockerEngine;
 pub use error::{EngineError, Result};
+pub use exec::{Exec, ExecOptions, ExecStatus, TerminalSize};
 pub use types::{
     Action, Container, ContainerSpec, EngineEvent, EngineInfo, ImageInfo, LogChunk, LogOptions, Mount, MountSource,
     NamedImage, Network, NetworkInfo, NetworkSpec, PortSpec, Protocol, PublishedPort, PullProgress, State,
@@ -69,7 +71,7 @@ pub trait Engine: Send + Sync + 'static {
     /// its last item is an error when the engine goes. Events are hints; list after subscribing.
     async fn events(&self, cluster: &str) -> Result<BoxStream<'static, Result<EngineEvent>>>;
 
-    /// An image that is on the node; `None` when it is not.
+    /// An image that is on the node, by reference or id; `None` when it is not.
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>>;
 
     /// Fetches an image, with the credentials that the user's docker configuration has for its registry. Only the
@@ -108,6 +110,21 @@ pub trait Engine: Send + Sync + 'static {
     /// What a container wrote, oldest first. Ends at the end of what was written or, with `follow`, when the container
     /// stops. A chunk is what the engine sends in one piece, mostly but not surely a line with its newline.
     async fn logs(&self, id: &str, options: LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>>;
+
+    /// Runs a program in a running container, beside its own ([`EngineError::NotRunning`]). One that cannot be run ends at
+    /// once with 126 or 127, its output saying why. What it is joined to is open as long as the [`Exec`] is kept.
+    async fn exec(&self, id: &str, options: ExecOptions) -> Result<Exec>;
+
+    /// How such a program does. An engine may have forgotten one that has ended ([`EngineError::NotFound`]), some minutes
+    /// later. Its output can end a moment before this says that it has ended: see [`exec::exit_code`].
+    async fn exec_status(&self, exec: &str) -> Result<ExecStatus>;
+
+    /// Gives the terminal of such a program another size; `Ok` when it has ended.
+    async fn resize_exec(&self, exec: &str, size: TerminalSize) -> Result<()>;
+
+    /// Kills such a program with what it has started, and says whether it could: an engine has no verb for it, so that it is
+    /// possible where its processes are this machine's alone.
+    async fn kill_exec(&self, exec: &str) -> Result<bool>;
 
     /// Makes a bridge network of this name unless there is one, and gives what is there then, which may have another
     /// subnet. One that has not the same [`CLUSTER_LABEL`] is [`EngineError::NameInUse`].

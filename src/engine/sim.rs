@@ -4,6 +4,7 @@
 //! `exit N`, `sleep N`, `sh -c` with a few words) or the test does ([`SimEngine::exit`], [`SimEngine::oom`]). Every signal ends
 //! them with 128 + n, as under an init. Never waits, save for the delays in [`SimConfig`], which tokio's paused clock
 //! skips. Read [`SimEngine`] first.
+mod exec;
 mod machine;
 mod program;
 
@@ -21,8 +22,9 @@ use tokio::sync::watch;
 use self::machine::{Failure, Machine, Rest};
 use super::reference::Reference;
 use super::{
-    CLUSTER_LABEL, Container, ContainerSpec, Engine, EngineError, EngineEvent, EngineInfo, ImageInfo, LogChunk,
-    LogOptions, NamedImage, NetworkInfo, NetworkSpec, OnProgress, PullProgress, Result, State,
+    CLUSTER_LABEL, Container, ContainerSpec, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOptions,
+    ExecStatus, ImageInfo, LogChunk, LogOptions, NamedImage, NetworkInfo, NetworkSpec, OnProgress, PullProgress,
+    Result, State, TerminalSize,
 };
 use crate::world::World;
 
@@ -44,6 +46,10 @@ pub enum Verb {
     Rename,
     Remove,
     Logs,
+    Exec,
+    ExecStatus,
+    ResizeExec,
+    KillExec,
     EnsureNetwork,
     Networks,
     RemoveNetwork,
@@ -64,6 +70,7 @@ impl Verb {
                 | Self::Events
                 | Self::Image
                 | Self::Logs
+                | Self::ExecStatus
                 | Self::Networks
                 | Self::Volumes
         )
@@ -305,7 +312,8 @@ impl Engine for SimEngine {
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>> {
         self.call(Verb::Image, |machine| {
             let name = Reference::parse(reference).canonical();
-            Ok(machine.images.get(&name).cloned())
+            let by_id = || machine.images.values().find(|image| image.id == reference);
+            Ok(machine.images.get(&name).or_else(by_id).cloned())
         })
     }
 
@@ -414,6 +422,24 @@ impl Engine for SimEngine {
         })?;
         let read = |mut reader: LogReader| async { reader.next().await.map(|chunk| (Ok(chunk), reader)) };
         Ok(stream::unfold(reader, read).boxed())
+    }
+
+    async fn exec(&self, id: &str, options: ExecOptions) -> Result<Exec> {
+        let lost = self.enter(Verb::Exec)?;
+        let started = exec::start(&self.0, id, options);
+        lost.map_or(started, Err)
+    }
+
+    async fn exec_status(&self, exec: &str) -> Result<ExecStatus> {
+        self.call(Verb::ExecStatus, |machine| Ok(exec::find(machine, exec)?.status))
+    }
+
+    async fn resize_exec(&self, exec: &str, _: TerminalSize) -> Result<()> {
+        self.call(Verb::ResizeExec, |machine| exec::find(machine, exec).map(drop))
+    }
+
+    async fn kill_exec(&self, exec: &str) -> Result<bool> {
+        self.call(Verb::KillExec, |machine| exec::kill(machine, exec))
     }
 
     async fn ensure_network(&self, spec: &NetworkSpec) -> Result<NetworkInfo> {

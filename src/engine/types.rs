@@ -3,11 +3,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
+use cube_api::probe::Healthcheck;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A container that is wished for. What it leaves open is the image's; what it cannot say is the engine's safe default
-/// (no new privileges, at most 4096 processes, logs of at most 3 × 10 MB, no raw sockets, no restart).
+/// (no new privileges, at most 4096 processes, logs of at most 3 × 10 MB, no raw sockets, no restart). The image's
+/// `HEALTHCHECK` is never run by the engine: whoever wishes runs it, by what [`ImageInfo::healthcheck`] says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContainerSpec {
     /// Its name, unique on the engine.
@@ -292,6 +294,8 @@ pub struct ImageInfo {
     pub size_bytes: u64,
     /// `user[:group]` that it runs as unless told otherwise, empty for root.
     pub user: String,
+    /// How it wishes its containers to be asked whether they do their work.
+    pub healthcheck: Option<Healthcheck>,
 }
 
 /// An image on the node, under all of its names there.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cube_api::event::EventType;
+use cube_api::probe::Healthcheck;
 use cube_api::task::{Task, TaskStatus};
 use cube_plan::worker::{Look, Obstacle, Progress, Step, WaitingOn, decide, originals, status, wanted_hash};
 use jiff::{SignedDuration, Timestamp};
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use super::form::Ground;
 use super::journal::Journal;
 use super::link::{Link, Taken};
+use super::probes::{Prober, Report, Turns};
 use super::pulls::Pulls;
 use super::steps::{Outcome, Pace, carry_out};
 use super::view::View;
@@ -60,6 +62,8 @@ pub struct Slot {
     /// What was remembered before the last end was judged: an engine that is being stopped stops its containers first,
     /// and only its going tells that from a failure.
     pub before_end: Option<BeforeEnd>,
+    /// Asks the container that runs.
+    pub prober: Option<Prober>,
 }
 
 impl Slot {
@@ -75,6 +79,7 @@ impl Slot {
             reported,
             told_gone: false,
             before_end: None,
+            prober: None,
         }
     }
 }
@@ -104,6 +109,15 @@ pub enum Message {
     },
     /// How far the pull of a Task's image has come: bytes fetched, bytes known of.
     Pulling(String, u64, u64),
+    /// There is something new of a container's probes.
+    Probed {
+        /// uid of its Task.
+        uid: String,
+        /// The container.
+        container: String,
+        /// What is known now.
+        report: Report,
+    },
     /// A container was looked at; `None`: it is gone.
     Inspected(
         String,
@@ -163,6 +177,10 @@ pub struct Actor {
     pub(super) signalled: BTreeSet<String>,
     /// Something is unclear: the list is to be made soon.
     pub(super) relist_now: bool,
+    /// What images say of how their containers are asked whether they do their work, by id.
+    pub(super) healthchecks: BTreeMap<String, Option<Healthcheck>>,
+    /// Turns at starting the programs of probes.
+    pub(super) exec_turns: Arc<Turns>,
     /// The engine's named volumes, as listed last.
     pub(super) volumes: BTreeSet<String>,
     pub(super) sender: mpsc::UnboundedSender<Message>,
@@ -201,6 +219,7 @@ impl Actor {
                 slot.progress.alive = Some(alive);
             }
         }
+        self.see_to_probes(uid, &containers, now);
         let network_ready = self.network_ready(&task);
         let Some(slot) = self.slots.get(uid) else { return };
         let look = Look {
@@ -209,6 +228,7 @@ impl Actor {
             containers: &containers,
             progress: &slot.progress,
             network_ready,
+            asked: self.asked(&task.spec, slot, &containers),
             now,
         };
         let step = decide(&look);
@@ -224,7 +244,8 @@ impl Actor {
             .filter(refused)
             .map(|obstacle| obstacle.until);
         let told_gone = slot.told_gone;
-        if step != Step::Gone {
+        // Nothing is told of a container of which a moment later more will be known.
+        if !matches!(step, Step::Gone | Step::FindHealthcheck(_)) {
             self.tell(uid, &task, status, false);
         }
         if let Some(until) = refused {
@@ -269,6 +290,7 @@ impl Actor {
             containers: &containers,
             progress: &slot.progress,
             network_ready: self.network_ready(&task),
+            asked: self.asked(&task.spec, slot, &containers),
             now,
         };
         let status = status(&look, &Step::Pull);

@@ -4,7 +4,8 @@ use std::time::Duration;
 use cube_api::event::EventType;
 use cube_api::task::{PullPolicy, Termination};
 use cube_plan::worker::{
-    End, IMAGE_NEVER_PULLED, IMAGE_NOT_FOUND, IMAGE_PULL_BACK_OFF, Image, Obstacle, Step, backoff, gone, judge,
+    End, IMAGE_NEVER_PULLED, IMAGE_NOT_FOUND, IMAGE_PULL_BACK_OFF, Image, Obstacle, Step, UNHEALTHY, backoff, gone,
+    judge,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -59,7 +60,7 @@ impl Actor {
             // Another one is wished for by now.
             Outcome::Image(image, _) if image != task.spec.image => {}
             Outcome::Pulled if pulled.as_ref() != Some(&task.spec.image) => {}
-            Outcome::Image(_, false) if task.spec.image_pull_policy == PullPolicy::Never => {
+            Outcome::Image(_, None) if task.spec.image_pull_policy == PullPolicy::Never => {
                 // No word comes when someone brings it: it is looked for again.
                 let message = format!(
                     "image {} is not on this node, and imagePullPolicy is Never",
@@ -67,7 +68,12 @@ impl Actor {
                 );
                 self.obstruct(uid, IMAGE_NEVER_PULLED, message);
             }
-            Outcome::Image(_, there) => slot.progress.image = if there { Image::Present } else { Image::Missing },
+            Outcome::Image(_, None) => slot.progress.image = Image::Missing,
+            Outcome::Image(_, Some(image)) => {
+                slot.progress.image = Image::Present;
+                self.learn_healthcheck(image.id, image.healthcheck);
+            }
+            Outcome::Healthcheck(image, healthcheck) => self.learn_healthcheck(image, healthcheck),
             Outcome::Pulled => {
                 slot.progress.image = Image::Present;
                 slot.progress.pulled_for = Some(slot.wanted.clone());
@@ -158,6 +164,10 @@ impl Actor {
                 // Says nothing about the container: look before anything else is done.
                 self.obstruct(uid, ENGINE_UNREACHABLE, error.to_string());
                 self.relist_soon();
+            }
+            (Step::FindHealthcheck(image), error) => {
+                tracing::warn!(image, %error, "cannot look for a HEALTHCHECK; there is taken to be none");
+                self.learn_healthcheck(image, None);
             }
             (Step::Create { .. }, EngineError::NoSuchImage { .. }) => {
                 if let Some(slot) = self.slots.get_mut(uid) {
@@ -328,17 +338,17 @@ impl Actor {
             .stopping
             .as_ref()
             .is_some_and(|(stopping, _)| stopping == id);
-        let excused = with_engine || stopped || resumed.down;
-        let reason = match (with_engine, oom_killed, code) {
-            (true, ..) => "StoppedWithEngine",
-            (_, true, _) => "OOMKilled",
-            (.., 0) => "Completed",
-            _ => "Error",
-        };
-        let message = if oom_killed {
-            "used more memory than its limit".to_owned()
-        } else {
-            error
+        let health = slot.progress.health.as_ref();
+        let unhealthy = health
+            .filter(|health| stopped && health.container == id)
+            .and_then(|health| health.unhealthy.clone());
+        let excused = with_engine || (stopped && unhealthy.is_none()) || resumed.down;
+        let (reason, message) = match (with_engine, unhealthy, oom_killed, code) {
+            (true, ..) => ("StoppedWithEngine", error),
+            (_, Some(unhealthy), ..) => (UNHEALTHY, unhealthy.message),
+            (_, _, true, _) => ("OOMKilled", "used more memory than its limit".to_owned()),
+            (.., 0) => ("Completed", error),
+            _ => ("Error", error),
         };
         let termination = Termination {
             exit_code: Some(code),
@@ -411,6 +421,7 @@ impl Actor {
         let delay = backoff(slot.progress.failures);
         let ended = match (termination.exit_code, termination.reason.as_str()) {
             (_, "Removed") => "container removed by someone else".to_owned(),
+            (_, UNHEALTHY) => termination.message.clone(),
             (_, "OOMKilled") => "killed: used more memory than its limit".to_owned(),
             (Some(code), _) => match termination
                 .log

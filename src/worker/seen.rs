@@ -103,6 +103,7 @@ impl Actor {
         if all {
             self.drop_unused_networks();
         }
+        self.forget_healthchecks();
         let assigned: Vec<String> = self.slots.keys().cloned().collect();
         for uid in assigned {
             self.set_right(&uid);

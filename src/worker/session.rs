@@ -95,6 +95,8 @@ pub async fn run(
         with_engine: BTreeSet::new(),
         signalled: BTreeSet::new(),
         relist_now: false,
+        healthchecks: BTreeMap::new(),
+        exec_turns: Arc::default(),
         volumes: BTreeSet::new(),
         sender,
     };
@@ -416,6 +418,7 @@ impl Actor {
                     self.dirty.insert(uid);
                 }
             }
+            Message::Probed { uid, container, report } => self.probed(&uid, &container, report),
             Message::Inspected(id, seen) => self.inspected(id, seen),
             Message::Network(namespace, result) => self.network(namespace, result),
             Message::NetworkRemoved(namespace) => self.network_removed(&namespace),

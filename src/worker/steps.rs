@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cube_api::probe::Healthcheck;
 use cube_api::task::Task;
 use cube_plan::worker::Step;
 use futures_util::StreamExt;
@@ -11,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::form::{self, Ground};
-use crate::engine::{Container, Engine, EngineError, LogOptions};
+use crate::engine::{Container, Engine, EngineError, ImageInfo, LogOptions};
 
 /// How many lines of a dead container's output are kept.
 const LOG_LINES: u64 = 20;
@@ -21,8 +22,10 @@ const LOG_WIDTH: usize = 500;
 /// What came of a step.
 #[derive(Debug)]
 pub enum Outcome {
-    /// An image, and whether the engine has it.
-    Image(String, bool),
+    /// An image, and what the engine knows of it, if it has it.
+    Image(String, Option<ImageInfo>),
+    /// What the image of this id says of how its containers are asked whether they do their work.
+    Healthcheck(String, Option<Healthcheck>),
     /// The image was pulled.
     Pulled,
     /// The container is made.
@@ -127,8 +130,12 @@ async fn call(step: Step, task: &Task, ground: &Ground, engine: &dyn Engine) -> 
     Ok(match step {
         Step::FindImage => {
             let image = task.spec.image.clone();
-            let there = engine.image(&image).await?.is_some();
+            let there = engine.image(&image).await?;
             Outcome::Image(image, there)
+        }
+        Step::FindHealthcheck(id) => {
+            let there = engine.image(&id).await?;
+            Outcome::Healthcheck(id, there.and_then(|image| image.healthcheck))
         }
         Step::Create { hash, number } => {
             for name in form::named_volumes(task) {

@@ -66,6 +66,11 @@ pub struct DeploymentSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = {}))]
     pub strategy: Strategy,
+    /// Seconds for which a Task must have been ready before it counts as available; default 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(range(max = 86400))]
+    #[schemars(extend("default" = 0))]
+    pub min_ready_seconds: u32,
     /// How many old revisions are kept to go back to; default 10.
     #[serde(default = "default_history", skip_serializing_if = "is_default_history")]
     #[schemars(range(max = 1000))]
@@ -80,6 +85,7 @@ impl Default for DeploymentSpec {
             selector: LabelSelector::default(),
             template: TaskTemplate::default(),
             strategy: Strategy::default(),
+            min_ready_seconds: 0,
             revision_history_limit: default_history(),
         }
     }

@@ -66,6 +66,10 @@ fn container_form(spec: &TaskSpec) -> Value {
     formed.image_pull_policy = Default::default();
     formed.restart_policy = Default::default();
     formed.termination_grace_period_seconds = crate::task::DEFAULT_GRACE_SECONDS;
+    formed.startup_probe = None;
+    formed.liveness_probe = None;
+    formed.readiness_probe = None;
+    formed.image_healthcheck = Default::default();
     formed.node_selector.clear();
     formed.tolerations.clear();
     formed.affinity = Default::default();
@@ -177,6 +181,8 @@ mod tests {
             json!({"image": "a", "resources": {"limits": {"memory": "1Gi"}}, "priority": 7, "nodeSelector": {"a": "b"}}),
             json!({"image": "a", "resources": {"limits": {"memory": "1Gi"}, "requests": {"ephemeral-storage": "1Gi"}}}),
             json!({"image": "a", "resources": {"limits": {"memory": "1Gi"}}, "schedulingPolicy": "binpack", "preemptionPolicy": "Never",
+                "livenessProbe": {"tcpSocket": {"port": 80}}, "readinessProbe": {"exec": {"command": ["true"]}},
+                "startupProbe": {"httpGet": {"port": "web"}}, "imageHealthcheck": "Ignore",
                 "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
                 "affinity": {"taskAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"labelSelector": {}, "topologyKey": "zone"}]}}}),
         ] {

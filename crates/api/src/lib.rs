@@ -12,6 +12,7 @@ pub mod meta;
 pub mod namespace;
 pub mod node;
 pub mod placement;
+pub mod probe;
 pub mod quantity;
 pub mod revision;
 pub mod selector;

@@ -11,6 +11,7 @@ use crate::{
     meta::ObjectMeta,
     node::TaintEffect,
     placement::{Affinity, PreemptionPolicy, SchedulingPolicy, TopologySpreadConstraint},
+    probe::{ImageHealthcheck, Probe, ProbeStatus},
     quantity::Quantity,
 };
 
@@ -114,6 +115,20 @@ pub struct TaskSpec {
     /// Signal to stop with; default: the image's, else `SIGTERM`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub stop_signal: Option<String>,
+    /// Asks whether the program has started; until it has, the other probes are not asked. When it fails, the container is
+    /// started again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub startup_probe: Option<Probe>,
+    /// Asks whether the program lives; when it fails, the container is started again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub liveness_probe: Option<Probe>,
+    /// Asks whether the program does its work now; while it fails, the Task is not ready.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub readiness_probe: Option<Probe>,
+    /// What becomes of the image's `HEALTHCHECK` where there is no probe: `Use` (default) or `Ignore`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "Use"))]
+    pub image_healthcheck: ImageHealthcheck,
     /// Labels that the node must have.
     #[serde(default, skip_serializing_if = "is_default")]
     pub node_selector: BTreeMap<String, String>,
@@ -446,6 +461,9 @@ pub struct TaskStatus {
     /// How the last container ended.
     #[serde(default, skip_serializing_if = "is_default")]
     pub last_termination: Option<Termination>,
+    /// What its probes were answered.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub probes: Vec<ProbeStatus>,
     /// Why it is to leave its node, if it is.
     #[serde(default, skip_serializing_if = "is_default")]
     pub eviction: Option<Eviction>,
@@ -492,6 +510,7 @@ impl TaskStatus {
                 .iter_mut()
                 .map(|condition| &mut condition.last_transition_time),
         );
+        times.extend(self.probes.iter_mut().map(|probe| &mut probe.since));
         for time in times {
             *time = time.and_then(|at| Timestamp::from_second(at.as_second()).ok());
         }

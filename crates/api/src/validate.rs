@@ -1,5 +1,6 @@
 //! What a shape cannot say: rules between fields, and names that must be unique.
 mod placement;
+mod probe;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -140,6 +141,7 @@ fn task_spec(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
     ports(spec, path, errors);
     volumes(spec, path, errors);
     placement::task_spec(spec, path, errors);
+    probe::task_spec(spec, path, errors);
     let resources = path.field("resources");
     let (requests, limits) = (&spec.resources.requests, &spec.resources.limits);
     if limits.ephemeral_storage.is_some() {

@@ -5,6 +5,7 @@ pub mod garbage;
 pub mod namespace;
 pub mod node_life;
 pub mod pressure;
+pub mod probe;
 pub mod prune;
 pub mod scheduler;
 pub mod worker;

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount as DockerMount, MountBindOptions,
-    MountType, MountVolumeOptions, NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount as DockerMount,
+    MountBindOptions, MountType, MountVolumeOptions, NetworkingConfig, PortBinding, PortMap, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 
 use crate::engine::{ContainerSpec, EngineError, Mount, MountSource, Network, Result};
@@ -63,6 +64,10 @@ pub(super) fn body(spec: &ContainerSpec, resolved: Vec<Resolved>) -> Result<Cont
         user: spec.user.clone(),
         hostname: spec.hostname.clone().filter(|_| !host),
         stop_signal: spec.stop_signal.clone(),
+        healthcheck: Some(HealthConfig {
+            test: Some(vec!["NONE".to_owned()]),
+            ..HealthConfig::default()
+        }),
         exposed_ports: published.then(|| spec.ports.iter().map(port_key).collect()),
         networking_config: match &spec.network {
             Network::Named { name, aliases } => Some(endpoint(name, aliases)),

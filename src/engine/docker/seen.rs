@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use bollard::models::{
     ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, ContainerSummary,
-    ContainerSummaryStateEnum as Listed, EndpointSettings, ImageInspect, Ipam, PortMap, SystemInfo, SystemVersion,
+    ContainerSummaryStateEnum as Listed, EndpointSettings, HealthConfig, ImageInspect, Ipam, PortMap, SystemInfo,
+    SystemVersion,
 };
+use cube_api::probe::Healthcheck;
 use jiff::Timestamp;
 
 use crate::engine::reference::Reference;
@@ -154,6 +156,7 @@ pub(super) fn image(reference: &str, answer: ImageInspect) -> Result<ImageInfo> 
     let digests = answer.repo_digests.unwrap_or_default();
     let of = |digest: &&String| Reference::parse(digest).repository() == wanted;
     let digest = digests.iter().find(of).or(digests.first());
+    let config = answer.config.unwrap_or_default();
     Ok(ImageInfo {
         id: some(answer.id, "an image's id")?,
         digest: digest.and_then(|digest| Some(digest.split_once('@')?.1.to_owned())),
@@ -161,7 +164,39 @@ pub(super) fn image(reference: &str, answer: ImageInspect) -> Result<ImageInfo> 
             .size
             .and_then(|size| u64::try_from(size).ok())
             .unwrap_or_default(),
-        user: answer.config.and_then(|config| config.user).unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+        healthcheck: config
+            .healthcheck
+            .and_then(|healthcheck| self::healthcheck(healthcheck, config.shell)),
+    })
+}
+
+/// An image's `HEALTHCHECK`, with Docker's own defaults; none where it says that there is none.
+fn healthcheck(written: HealthConfig, shell: Option<Vec<String>>) -> Option<Healthcheck> {
+    let test = written.test.unwrap_or_default();
+    let (form, words) = test.split_first()?;
+    let command = match (form.as_str(), words) {
+        ("CMD", [_, ..]) => words.to_vec(),
+        ("CMD-SHELL", [script, ..]) => {
+            let shell = shell.filter(|shell| !shell.is_empty());
+            let mut command = shell.unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()]);
+            command.push(script.clone());
+            command
+        }
+        _ => return None,
+    };
+    let milliseconds = |nanoseconds: Option<i64>| u64::try_from(nanoseconds.unwrap_or(0)).unwrap_or(0) / 1_000_000;
+    let or = |given: u64, default: u64| if given == 0 { default } else { given };
+    Some(Healthcheck {
+        command,
+        interval_ms: or(milliseconds(written.interval), 30_000),
+        timeout_ms: or(milliseconds(written.timeout), 30_000),
+        start_period_ms: milliseconds(written.start_period),
+        retries: written
+            .retries
+            .and_then(|retries| u32::try_from(retries).ok())
+            .filter(|retries| *retries > 0)
+            .unwrap_or(3),
     })
 }
 

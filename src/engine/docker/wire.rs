@@ -13,7 +13,7 @@ use bollard::errors::Error;
 use bollard::{BollardRequest, Docker, body_full};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
@@ -105,6 +105,31 @@ impl Wire {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<Incoming>> {
+        let answer = self.answer(method, path, query, headers, body).await?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        Err(refusal(answer).await?)
+    }
+
+    /// Sends a request whose connection becomes something else with the answer.
+    pub(super) async fn upgrade(&self, path: &str, headers: HeaderMap, body: Bytes) -> Result<Response<Incoming>> {
+        let answer = self.answer(Method::POST, path, &[], headers, body).await?;
+        // Old engines answer with 200 and go on as if it had been the other.
+        if matches!(answer.status(), StatusCode::SWITCHING_PROTOCOLS | StatusCode::OK) {
+            return Ok(answer);
+        }
+        Err(refusal(answer).await?)
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>> {
         let uri = format!("{}{path}{}", self.base, query_string(query));
         let mut request = Request::builder()
             .method(method)
@@ -112,17 +137,7 @@ impl Wire {
             .body(body_full(body))
             .map_err(|error| fault::of(Error::from(error)))?;
         *request.headers_mut() = headers;
-        let answer = (self.send)(request).await.map_err(|error| fault::unreachable(&error))?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let body = answer
-            .into_body()
-            .collect()
-            .await
-            .map_err(|error| fault::of(error.into()))?;
-        Err(fault::refused(status.as_u16(), &body.to_bytes()))
+        (self.send)(request).await.map_err(|error| fault::unreachable(&error))
     }
 
     /// A request without a body.
@@ -130,6 +145,14 @@ impl Wire {
         self.request(Method::GET, path, query, HeaderMap::new(), Bytes::new())
             .await
     }
+}
+
+/// What an engine says that refuses.
+async fn refusal(answer: Response<Incoming>) -> Result<EngineError> {
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await;
+    let body = body.map_err(|error| fault::of(error.into()))?;
+    Ok(fault::refused(status, &body.to_bytes()))
 }
 
 fn sender<C>(connector: C) -> Arc<Send>

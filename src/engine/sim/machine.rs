@@ -59,6 +59,8 @@ pub(super) struct Machine {
     pub(super) volumes: BTreeMap<String, BTreeMap<String, String>>,
     /// By name, the order in which they are listed.
     pub(super) containers: BTreeMap<String, Contained>,
+    /// Programs beside their containers' own, by id.
+    pub(super) execs: BTreeMap<String, super::exec::Executed>,
     listeners: Vec<(String, mpsc::UnboundedSender<Result<EngineEvent>>)>,
     /// The last id, pid, port and address given.
     last: u64,
@@ -77,6 +79,7 @@ impl Machine {
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
             containers: BTreeMap::new(),
+            execs: BTreeMap::new(),
             listeners: Vec::new(),
             last: 0,
         }
@@ -85,6 +88,10 @@ impl Machine {
     fn next(&mut self) -> u64 {
         self.last += 1;
         self.last
+    }
+
+    pub(super) fn new_exec_id(&mut self) -> String {
+        format!("exec-{}", self.next())
     }
 
     pub(super) fn name_of(&self, id: &str) -> Option<String> {
@@ -135,6 +142,7 @@ impl Machine {
             digest: Some(format!("sha256:{hex}")),
             size_bytes: 10 << 20,
             user: String::new(),
+            healthcheck: None,
         };
         self.images.insert(name, image);
     }
@@ -260,6 +268,8 @@ impl Machine {
                         self.end(id, 1, false);
                     }
                 }
+                // A container's own program has no input.
+                Step::Copy => {}
                 Step::Exit(code) => self.end(id, code, false),
                 Step::RunForEver => return None,
             }
@@ -267,7 +277,7 @@ impl Machine {
         None
     }
 
-    fn resolves(&mut self, id: &str, wanted: &str) -> bool {
+    pub(super) fn resolves(&mut self, id: &str, wanted: &str) -> bool {
         let Ok(asking) = self.get(id) else { return false };
         let Network::Named { name: network, .. } = asking.spec.network.clone() else {
             return false;

@@ -13,6 +13,8 @@ pub(super) enum Step {
     Sleep(Duration),
     /// Ends with 1 unless the name is known in the container's network.
     Resolve(String),
+    /// Writes its input, to the end.
+    Copy,
     /// From here on SIGTERM is ignored.
     IgnoreTerm,
     Exit(i64),
@@ -61,6 +63,7 @@ fn step_of(words: &[&str]) -> Option<Step> {
         ["echo", words @ .., ">&2"] => write(true, words),
         ["echo", words @ ..] => write(false, words),
         ["nslookup", name] => Step::Resolve((*name).to_owned()),
+        ["cat"] => Step::Copy,
         ["trap", "''", "TERM"] => Step::IgnoreTerm,
         ["sleep", seconds] => match seconds.parse().map(Duration::try_from_secs_f64) {
             Ok(Ok(duration)) => Step::Sleep(duration),

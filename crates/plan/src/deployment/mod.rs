@@ -86,7 +86,7 @@ pub enum Why {
 pub enum WaitingOn {
     /// All is as wished.
     Nothing,
-    /// So many new Tasks are not ready; until then no more old ones go.
+    /// So many new Tasks are not available; until then no more old ones go.
     Ready(u32),
     /// So many Tasks that are being deleted have to be gone before new ones are made.
     Gone(u32),
@@ -163,6 +163,8 @@ pub struct Decision {
     pub status: DeploymentStatus,
     /// What more waits for.
     pub waiting: WaitingOn,
+    /// When to look again even if nothing changes: a Task has then been ready for long enough.
+    pub again: Option<Timestamp>,
     /// What people are told once it is done.
     pub told: Vec<Told>,
 }
@@ -175,6 +177,7 @@ pub fn decide(look: &Look) -> Decision {
             actions: Vec::new(),
             status: status::going(look, &tasks),
             waiting: WaitingOn::Deletion,
+            again: None,
             told: Vec::new(),
         };
     }
@@ -189,6 +192,7 @@ pub fn decide(look: &Look) -> Decision {
         actions,
         status,
         waiting: plan.waiting,
+        again: roll::next_available(look, &tasks),
         told,
     }
 }

@@ -2,9 +2,10 @@
 use std::{cmp::Reverse, collections::BTreeSet};
 
 use cube_api::{
-    condition::{READY, is_true},
+    condition::{self, READY, is_true},
     task::{Phase, Task},
 };
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Action, BATCH, Look, WaitingOn, Way, Why, is_own,
@@ -28,6 +29,34 @@ pub(super) struct Tasks<'a> {
 /// Whether the Task does its work.
 pub(super) fn is_ready(task: &Task) -> bool {
     task.status.phase == Phase::Running && is_true(&task.status.conditions, READY)
+}
+
+/// From when on the Task counts as available, as far as can be told; none while it is not ready.
+pub(super) fn available_from(look: &Look, task: &Task) -> Option<Timestamp> {
+    if !is_ready(task) {
+        return None;
+    }
+    let wanted = look.deployment.spec.min_ready_seconds;
+    if wanted == 0 {
+        return Some(Timestamp::MIN);
+    }
+    let since = condition::find(&task.status.conditions, READY)?.last_transition_time?;
+    // Times are stored in whole seconds: it may have become ready almost a second later than it says.
+    let wait = SignedDuration::from_secs(i64::from(wanted) + 1);
+    Some(since.saturating_add(wait).unwrap_or(Timestamp::MAX))
+}
+
+/// Whether the Task has been ready for long enough.
+pub(super) fn is_available(look: &Look, task: &Task) -> bool {
+    available_from(look, task).is_some_and(|from| from <= look.now)
+}
+
+/// When the next Task that is ready has been so for long enough.
+pub(super) fn next_available(look: &Look, tasks: &Tasks) -> Option<Timestamp> {
+    let all = tasks.new.iter().chain(&tasks.old);
+    all.filter_map(|task| available_from(look, task))
+        .filter(|from| *from > look.now)
+        .min()
 }
 
 /// Takes the Tasks that are the Deployment's own or may become so; all that live as old ones.
@@ -101,32 +130,32 @@ pub(super) fn plan<'a>(look: &Look, tasks: &Tasks<'a>, current: &Current) -> Pla
     let way = Way::of(look.deployment);
     let bounds = way.bounds(look.deployment.spec.replicas);
     let least = wished.saturating_sub(bounds.unavailable as usize);
-    let ready_new = tasks.new.iter().filter(|task| is_ready(task)).count();
-    let ready_old = tasks.old.iter().filter(|task| is_ready(task)).count();
+    let available_new = tasks.new.iter().filter(|task| is_available(look, task)).count();
+    let available_old = tasks.old.iter().filter(|task| is_available(look, task)).count();
 
     let mut delete: Vec<(&Task, Why)> = tasks.over.iter().map(|task| (*task, Why::Over)).collect();
     // The least useful first, of the new ones.
     let mut new = tasks.new.clone();
     new.sort_by_cached_key(|task| usefulness(task));
     let excess = new.len().saturating_sub(wished);
-    let kept_ready = new[excess..].iter().filter(|task| is_ready(task)).count();
+    let kept_available = new[excess..].iter().filter(|task| is_available(look, task)).count();
     delete.extend(new[..excess].iter().map(|task| (*task, Why::TooMany)));
     // Old ones that do no work go as soon as enough could be available without them, those that do as enough are.
     let mut old = tasks.old.clone();
-    old.sort_by_cached_key(|task| (is_ready(task), number(task), usefulness(task)));
-    let idle = old.len() - ready_old;
-    let idle_may_go = idle.min((old.len() + kept_ready).saturating_sub(least));
-    let ready_may_go = ready_old.min((ready_old + kept_ready).saturating_sub(least));
+    old.sort_by_cached_key(|task| (is_available(look, task), number(task), usefulness(task)));
+    let idle = old.len() - available_old;
+    let idle_may_go = idle.min((old.len() + kept_available).saturating_sub(least));
+    let available_may_go = available_old.min((available_old + kept_available).saturating_sub(least));
     let old_may_go = if idle_may_go < idle {
         idle_may_go
     } else {
-        idle + ready_may_go
+        idle + available_may_go
     };
     delete.extend(old[..old_may_go].iter().map(|task| (*task, Why::OldRevision)));
     // Fewer are wished than when these were made: those that do no work yet give way to old ones that do.
     let most = wished + bounds.surge as usize;
     let overflow = (new.len() - excess + old.len() - old_may_go).saturating_sub(most);
-    let idle_new = new[excess..].iter().filter(|task| !is_ready(task));
+    let idle_new = new[excess..].iter().filter(|task| !is_available(look, task));
     delete.extend(idle_new.take(overflow).map(|task| (*task, Why::TooMany)));
     let whole = delete.len() <= BATCH;
     delete.truncate(BATCH);
@@ -154,8 +183,8 @@ pub(super) fn plan<'a>(look: &Look, tasks: &Tasks<'a>, current: &Current) -> Pla
         WaitingOn::NextLook
     } else if create < missing && ending > 0 {
         WaitingOn::Gone(ending as u32)
-    } else if old_left > 0 || create > 0 || ready_new < new_left {
-        WaitingOn::Ready((new_left + create - ready_new.min(new_left)) as u32)
+    } else if old_left > 0 || create > 0 || available_new < new_left {
+        WaitingOn::Ready((new_left + create - available_new.min(new_left)) as u32)
     } else {
         WaitingOn::Nothing
     };

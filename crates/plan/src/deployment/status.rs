@@ -8,7 +8,7 @@ use cube_api::{
 use super::{
     Look, Told, WaitingOn, Way, Why,
     revision::Current,
-    roll::{Plan, Tasks, is_ready},
+    roll::{Plan, Tasks, is_available, is_ready},
     task,
 };
 
@@ -20,20 +20,23 @@ struct Counts {
     live: u32,
     updated: u32,
     ready: u32,
-    ready_updated: u32,
+    available: u32,
+    available_updated: u32,
 }
 
 /// The status of a Deployment that is being deleted: only counted.
 pub(super) fn going(look: &Look, tasks: &Tasks) -> DeploymentStatus {
-    let (live, ready) = (&tasks.old, count_ready(&tasks.old));
+    let live = &tasks.old;
+    let available = count(live, |task| is_available(look, task));
     let updated = live
         .iter()
         .filter(|task| task::number(task) == Some(look.deployment.status.revision));
     let counts = Counts {
         live: live.len() as u32,
         updated: updated.count() as u32,
-        ready,
-        ready_updated: ready,
+        ready: count(live, is_ready),
+        available,
+        available_updated: available,
     };
     base(look, look.deployment.status.revision, &counts)
 }
@@ -41,27 +44,33 @@ pub(super) fn going(look: &Look, tasks: &Tasks) -> DeploymentStatus {
 /// The status once the plan is carried out.
 pub(super) fn after(look: &Look, tasks: &Tasks, current: &Current, plan: &Plan) -> DeploymentStatus {
     let gone = |why: Why| plan.delete.iter().filter(move |(_, given)| *given == why);
-    let gone_ready = |why: Why| gone(why).filter(|(task, _)| is_ready(task)).count() as u32;
     let new_gone = gone(Why::TooMany).count() as u32;
     let old_left = (tasks.old.len() - gone(Why::OldRevision).count()) as u32;
     let updated = tasks.new.len() as u32 - new_gone + plan.create;
-    let ready_updated = count_ready(&tasks.new) - gone_ready(Why::TooMany);
+    // Of the new ones and of the old ones, those that are left.
+    let left = |holds: &dyn Fn(&Task) -> bool| {
+        let gone = |why: Why| gone(why).filter(|(task, _)| holds(task)).count() as u32;
+        let of = |tasks: &[&Task], why: Why| count(tasks, holds) - gone(why);
+        (of(&tasks.new, Why::TooMany), of(&tasks.old, Why::OldRevision))
+    };
+    let (ready, available) = (left(&is_ready), left(&|task| is_available(look, task)));
     let counts = Counts {
         live: updated + old_left,
         updated,
-        ready: ready_updated + count_ready(&tasks.old) - gone_ready(Why::OldRevision),
-        ready_updated,
+        ready: ready.0 + ready.1,
+        available: available.0 + available.1,
+        available_updated: available.0,
     };
     let mut status = base(look, current.number(), &counts);
     let old = &look.deployment.status.conditions;
     let wished = look.deployment.spec.replicas;
-    let complete = counts.ready_updated >= wished && counts.live == wished && counts.updated == wished;
+    let complete = counts.available_updated >= wished && counts.live == wished && counts.updated == wished;
     let was_rolling = condition::find(old, PROGRESSING).is_some_and(|condition| condition.reason == ROLLING);
     let rolling = !complete && (old_left > 0 || was_rolling || (current.moved && wished > 0));
 
     let least = wished.saturating_sub(Way::of(look.deployment).bounds(wished).unavailable);
-    let available = counts.ready >= least;
-    let share = format!("{}/{wished} ready", counts.ready);
+    let available = counts.available >= least;
+    let share = format!("{}/{wished} {}", counts.available, word(look));
     set(
         look,
         &mut status,
@@ -79,8 +88,10 @@ pub(super) fn after(look: &Look, tasks: &Tasks, current: &Current, plan: &Plan) 
     } else if rolling {
         let to = format!("rolling to revision {}: {}", current.number(), plan.way);
         let state = format!(
-            "{} of {wished} are of it, {} ready",
-            counts.updated, counts.ready_updated
+            "{} of {wished} are of it, {} {}",
+            counts.updated,
+            counts.available_updated,
+            word(look)
         );
         (ROLLING, format!("{to}; {state}{}", waits(plan.waiting)))
     } else {
@@ -98,8 +109,16 @@ fn waits(on: WaitingOn) -> String {
     }
 }
 
-fn count_ready(tasks: &[&Task]) -> u32 {
-    tasks.iter().filter(|task| is_ready(task)).count() as u32
+fn count(tasks: &[&Task], holds: impl Fn(&Task) -> bool) -> u32 {
+    tasks.iter().filter(|task| holds(task)).count() as u32
+}
+
+/// What is counted: where a Task has to be ready for a while, that is more than to be ready.
+fn word(look: &Look) -> &'static str {
+    match look.deployment.spec.min_ready_seconds {
+        0 => "ready",
+        _ => "available",
+    }
 }
 
 fn base(look: &Look, revision: u64, counts: &Counts) -> DeploymentStatus {
@@ -108,8 +127,8 @@ fn base(look: &Look, revision: u64, counts: &Counts) -> DeploymentStatus {
         replicas: counts.live,
         updated_replicas: counts.updated,
         ready_replicas: counts.ready,
-        available_replicas: counts.ready,
-        unavailable_replicas: deployment.spec.replicas.saturating_sub(counts.ready),
+        available_replicas: counts.available,
+        unavailable_replicas: deployment.spec.replicas.saturating_sub(counts.available),
         revision,
         selector: deployment.selector(),
         conditions: deployment.status.conditions.clone(),

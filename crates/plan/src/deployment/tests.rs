@@ -322,6 +322,46 @@ fn a_bad_image_stops_the_roll_within_its_bounds_and_going_back_ends_it() {
 }
 
 #[test]
+fn what_is_ready_counts_when_it_has_been_so_for_long_enough() {
+    let mut world = World::healthy(2, "nginx:1");
+    world.change(|web| {
+        web.spec.min_ready_seconds = 5;
+        web.spec.template.spec.image = "nginx:2".to_owned();
+        web.spec.strategy.rolling_update = serde_json::from_str(r#"{"maxSurge": 1, "maxUnavailable": 0}"#).unwrap();
+    });
+    let since = |world: &mut World, at: i64, of: &dyn Fn(&Task) -> bool| {
+        for task in world.tasks.values_mut().filter(|task| of(task)) {
+            run(task);
+            task.status.conditions[0].last_transition_time = Timestamp::from_second(at).ok();
+        }
+    };
+    since(&mut world, -100, &|_| true);
+    let decision = world.step();
+    assert_eq!((created(&decision), deleted(&decision).len()), (1, 0));
+    let made = world.made;
+    let is_new = |task: &Task| task.spec.image == "nginx:2";
+    since(&mut world, made, &is_new);
+    let decision = world.decide();
+    assert_eq!(decision.actions, [], "ready is not enough");
+    let status = &decision.status;
+    assert_eq!((status.ready_replicas, status.available_replicas), (3, 2));
+    // In whole seconds: it may have become ready almost a second later than it says.
+    assert_eq!(decision.again, Timestamp::from_second(made + 6).ok());
+    world.made = made + 5;
+    assert_eq!(world.decide().actions, []);
+    world.made = made + 6;
+    let decision = world.step();
+    assert_eq!(deleted(&decision).len(), 1, "{decision:?}");
+    assert_eq!(decision.again, None);
+    assert!(!condition::is_true(&world.deployment.status.conditions, READY));
+    // Having failed in between, it begins anew.
+    world.made += 1;
+    let now = world.made;
+    since(&mut world, now, &is_new);
+    assert_eq!(world.decide().status.available_replicas, 1);
+}
+
+#[test]
 fn one_that_is_being_deleted_is_only_counted() {
     let mut world = World::healthy(2, "nginx:1");
     world.deployment.metadata.deletion_timestamp = Some(Timestamp::UNIX_EPOCH);

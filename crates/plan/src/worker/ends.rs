@@ -11,6 +11,9 @@ const LONGEST: SignedDuration = SignedDuration::from_secs(300);
 /// A container that ran so long has made good for the failures before it.
 const FORGIVEN_AFTER: SignedDuration = SignedDuration::from_secs(600);
 
+/// Reason of an end that a probe is the cause of.
+pub const UNHEALTHY: &str = "Unhealthy";
+
 /// How a container ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct End {
@@ -41,10 +44,12 @@ pub fn judge(progress: &mut Progress, end: End, policy: RestartPolicy) {
         .termination
         .started_at
         .map_or(SignedDuration::ZERO, |started| ended_at.duration_since(started));
-    let succeeded = end.termination.exit_code == Some(0);
+    // What was stopped because it did not do its work has not done it, however orderly it went.
+    let succeeded = end.termination.exit_code == Some(0) && end.termination.reason != UNHEALTHY;
     progress.recorded = Some(end.id);
     progress.alive = None;
     progress.stopping = None;
+    progress.health = None;
     // A job that has done its work has done it, also where its engine was stopped in the same minute.
     let done = succeeded && policy != RestartPolicy::Always;
     if end.excused && !done {

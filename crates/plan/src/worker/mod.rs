@@ -16,10 +16,13 @@ use std::collections::BTreeSet;
 
 use cube_api::hash;
 use cube_api::meta::{PULL_ANNOTATION, RESTARTED_ANNOTATION};
+use cube_api::probe::ProbeStatus;
 use cube_api::task::{Phase, PullPolicy, Task, Termination};
 use jiff::{SignedDuration, Timestamp};
 
-pub use ends::{End, backoff, judge};
+use crate::probe::Unhealthy;
+
+pub use ends::{End, UNHEALTHY, backoff, judge};
 pub use status::{gone, status};
 
 /// Reason of a Task whose container was taken down on purpose (`cube down`).
@@ -113,10 +116,34 @@ pub struct Progress {
     pub pulled_for: Option<String>,
     /// What stands in the way of a container, and until when the worker waits before it tries again.
     pub obstacle: Option<Obstacle>,
+    /// What was answered by the container that runs.
+    pub health: Option<Health>,
     /// Numbers up to this one are used up.
     pub highest_number: u64,
     /// What a worker before this one left to be known of the next end that is recorded.
     pub resumed: Option<Resumed>,
+}
+
+/// What a container's probes were answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Health {
+    /// The container.
+    pub container: String,
+    /// What is known of each probe.
+    pub probes: Vec<ProbeStatus>,
+    /// Why it is to be stopped, if it is.
+    pub unhealthy: Option<Unhealthy>,
+}
+
+/// Who asks the container that runs whether it does its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Nobody: that it runs is all that is known.
+    ByNobody,
+    /// Its probes, or its image's.
+    ByProbes,
+    /// Whoever its image says; that has to be looked up.
+    Unknown,
 }
 
 /// What a worker that starts from nothing knows of the end that it may find.
@@ -192,6 +219,11 @@ impl Progress {
                 .map(|id| (id, wanted.clone())),
             // A wish to have the image anew was carried out with the container that it formed.
             pulled_for: (status.hash == wanted && task.spec.image_pull_policy != PullPolicy::Always).then_some(wanted),
+            health: status.container_id.clone().map(|container| Health {
+                container,
+                probes: status.probes.clone(),
+                unhealthy: None,
+            }),
             resumed: Some(Resumed {
                 last: status.last_termination.clone(),
                 down: status.reason == DOWN,
@@ -215,8 +247,23 @@ pub struct Look<'a> {
     pub progress: &'a Progress,
     /// Whether the namespace's network is there, if the Task needs it.
     pub network_ready: bool,
+    /// Who asks the container that runs.
+    pub asked: Asked,
     /// The time.
     pub now: Timestamp,
+}
+
+impl Look<'_> {
+    /// What the container's probes were answered, if it was asked.
+    fn health(&self, seen: &Seen) -> Option<&Health> {
+        let health = self.progress.health.as_ref();
+        health.filter(|health| health.container == seen.id)
+    }
+
+    /// Why the container is to be stopped and started again, if it is.
+    fn unhealthy(&self, seen: &Seen) -> Option<&Unhealthy> {
+        self.health(seen)?.unhealthy.as_ref()
+    }
 }
 
 /// The next thing to do.
@@ -226,6 +273,8 @@ pub enum Step {
     FindImage,
     /// Pull the image.
     Pull,
+    /// See what the image of this id says of how its containers are asked whether they do their work.
+    FindHealthcheck(String),
     /// Make the namespace's network.
     EnsureNetwork,
     /// Make a container of this hash and number.
@@ -361,6 +410,12 @@ pub fn decide(look: &Look) -> Step {
                 if seen.name != name {
                     return Step::Rename(seen.id.clone(), name);
                 }
+                if look.unhealthy(seen).is_some() {
+                    return stop(look, seen);
+                }
+                if look.asked == Asked::Unknown {
+                    return Step::FindHealthcheck(seen.image_id.clone());
+                }
                 clear(look, old(), false).unwrap_or(Step::Wait(WaitingOn::AsWished))
             }
             SeenState::Paused => Step::Unpause(seen.id.clone()),
@@ -485,7 +540,9 @@ fn stop(look: &Look, seen: &Seen) -> Step {
         };
     };
     // From the signal on, however late that came: an engine may have been away, a pull in the way.
-    let grace = deletion.unwrap_or(u64::from(look.task.spec.termination_grace_period_seconds));
+    let of_probe = look.unhealthy(seen).and_then(|unhealthy| unhealthy.grace);
+    let grace = of_probe.unwrap_or(look.task.spec.termination_grace_period_seconds);
+    let grace = deletion.unwrap_or(u64::from(grace));
     let grace = SignedDuration::from_secs(i64::try_from(grace).unwrap_or(i64::MAX));
     let until = since.saturating_add(grace).unwrap_or(Timestamp::MAX);
     if look.now >= until {

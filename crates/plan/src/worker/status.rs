@@ -3,7 +3,13 @@ use cube_api::condition::{self, Condition, READY, Truth};
 use cube_api::task::{Phase, Task, TaskStatus};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Look, Step, WaitingOn, ends};
+use super::{Asked, Look, Seen, Step, WaitingOn, ends};
+use crate::probe;
+
+/// Reason of `Ready`: the probes have not been answered often enough yet.
+const PROBE_PENDING: &str = "ProbePending";
+/// Reason of `Ready`: a probe fails.
+const PROBE_FAILING: &str = "ProbeFailing";
 
 /// The status of the Task as it is now, `step` being what is next or under way. `node`, `epoch` and old transition times are taken from the Task's own.
 pub fn status(look: &Look, step: &Step) -> TaskStatus {
@@ -27,22 +33,26 @@ pub fn status(look: &Look, step: &Step) -> TaskStatus {
         }
         (None, Some(_)) if look.task.metadata.is_deleting() => (Phase::Running, "Stopping".to_owned(), String::new()),
         (None, Some(_)) if old.leaves_now() => (Phase::Running, "Stopping".to_owned(), leaving(look)),
-        (None, Some(_)) => (Phase::Running, "Running".to_owned(), String::new()),
+        (None, Some(seen)) => match unready(look, seen) {
+            Some((_, message)) => (Phase::Running, "Running".to_owned(), message),
+            None => (Phase::Running, "Running".to_owned(), String::new()),
+        },
         (None, None) => {
             let (reason, message) = waiting(look, step);
             (Phase::Scheduled, reason, message)
         }
     };
     let shown = alive.or_else(|| over.and_then(|_| look.containers.iter().max_by_key(|seen| seen.number)));
-    let ready = phase == Phase::Running && !look.task.metadata.is_deleting() && !old.leaves_now();
+    let unready = alive.and_then(|seen| unready(look, seen));
+    let ready = phase == Phase::Running && !look.task.metadata.is_deleting() && !old.leaves_now() && unready.is_none();
     let mut conditions = old.conditions.clone();
     let condition = Condition {
         kind: READY.to_owned(),
         status: Truth::of(ready),
-        reason: if reason.is_empty() {
-            format!("{phase:?}")
-        } else {
-            reason.clone()
+        reason: match &unready {
+            Some((why, _)) if phase == Phase::Running && reason == "Running" => (*why).to_owned(),
+            _ if reason.is_empty() => format!("{phase:?}"),
+            _ => reason.clone(),
         },
         message: message.clone(),
         last_transition_time: None,
@@ -71,9 +81,40 @@ pub fn status(look: &Look, step: &Step) -> TaskStatus {
         reason,
         message,
         last_termination: progress.last_termination.clone(),
+        probes: alive
+            .and_then(|seen| look.health(seen))
+            .map(|health| health.probes.clone())
+            .unwrap_or_default(),
         eviction: old.eviction.clone(),
         conditions,
         observed_generation: look.task.metadata.generation,
+    }
+}
+
+/// Why a container that runs is not ready, in one word and for people; none where it is.
+fn unready(look: &Look, seen: &Seen) -> Option<(&'static str, String)> {
+    if let Some(unhealthy) = look.unhealthy(seen) {
+        return Some((
+            ends::UNHEALTHY,
+            format!("{}; stopping it to start it again", unhealthy.message),
+        ));
+    }
+    match look.asked {
+        Asked::ByNobody => None,
+        // What was said of it before holds until it is known who asks.
+        Asked::Unknown => {
+            let old = &look.task.status;
+            let ready = old.container_id.as_ref() == Some(&seen.id) && condition::is_true(&old.conditions, READY);
+            (!ready).then(|| (PROBE_PENDING, "looking whether its image has a HEALTHCHECK".to_owned()))
+        }
+        Asked::ByProbes => {
+            let known = look.health(seen).filter(|health| !health.probes.is_empty());
+            let Some(health) = known else {
+                return Some((PROBE_PENDING, "waiting for its probes".to_owned()));
+            };
+            let (failing, message) = probe::waits_for(&health.probes)?;
+            Some((if failing { PROBE_FAILING } else { PROBE_PENDING }, message))
+        }
     }
 }
 
@@ -88,6 +129,7 @@ pub fn gone(task: &Task, now: Timestamp) -> TaskStatus {
     status.container_id = None;
     status.addresses.clear();
     status.ports.clear();
+    status.probes.clear();
     let condition = Condition {
         kind: READY.to_owned(),
         status: Truth::False,
@@ -148,6 +190,9 @@ fn last_end(look: &Look) -> String {
     let Some(last) = &look.progress.last_termination else {
         return String::new();
     };
+    if last.reason == ends::UNHEALTHY {
+        return last.message.clone();
+    }
     let code = last
         .exit_code
         .map_or_else(|| last.reason.clone(), |code| format!("exit {code}"));

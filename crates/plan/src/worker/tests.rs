@@ -1,4 +1,5 @@
-use cube_api::task::{RestartPolicy, Task, Termination};
+use cube_api::condition;
+use cube_api::task::{RestartPolicy, Task, TaskStatus, Termination};
 use serde_json::json;
 
 use super::*;
@@ -56,6 +57,7 @@ fn step(task: &Task, containers: &[Seen], progress: &Progress, now: Timestamp) -
         containers,
         progress,
         network_ready: true,
+        asked: Asked::ByNobody,
         now,
     })
 }
@@ -390,4 +392,153 @@ fn a_task_of_which_nothing_is_left_does_not_say_that_it_runs() {
     assert_eq!(status.conditions[0].status, cube_api::condition::Truth::False);
     task.status.phase = Phase::Completed;
     assert_eq!(gone(&task, at(0)).phase, Phase::Completed);
+}
+
+/// What a look with probes comes to: the step and the status.
+fn probed(task: &Task, containers: &[Seen], progress: &Progress, asked: Asked, now: Timestamp) -> (Step, TaskStatus) {
+    let look = Look {
+        task,
+        wanted: &wanted_hash(task),
+        containers,
+        progress,
+        network_ready: true,
+        asked,
+        now,
+    };
+    let step = decide(&look);
+    let status = status(&look, &step);
+    (step, status)
+}
+
+fn asked(container: &str, probes: serde_json::Value, unhealthy: Option<Option<u32>>) -> Progress {
+    Progress {
+        health: Some(Health {
+            container: container.to_owned(),
+            probes: serde_json::from_value(probes).unwrap(),
+            unhealthy: unhealthy.map(|grace| Unhealthy {
+                message: "liveness probe failed 3 times: HTTP 500".to_owned(),
+                grace,
+            }),
+        }),
+        ..present()
+    }
+}
+
+#[test]
+fn what_runs_is_ready_when_its_probes_say_so() {
+    let mut task = task();
+    let running = [seen(&task, 1, SeenState::Running)];
+    let readiness =
+        |result: &str, message: &str| json!([{ "probe": "Readiness", "result": result, "message": message }]);
+    for (progress, asked, ready, reason, message) in [
+        (present(), Asked::ByNobody, true, "Running", ""),
+        (
+            present(),
+            Asked::ByProbes,
+            false,
+            "ProbePending",
+            "waiting for its probes",
+        ),
+        (
+            asked("id1", readiness("Success", "HTTP 200"), None),
+            Asked::ByProbes,
+            true,
+            "Running",
+            "",
+        ),
+        (
+            asked("id1", readiness("Unknown", ""), None),
+            Asked::ByProbes,
+            false,
+            "ProbePending",
+            "waiting for readiness probe",
+        ),
+        (
+            asked("id1", readiness("Failure", "HTTP 503"), None),
+            Asked::ByProbes,
+            false,
+            "ProbeFailing",
+            "readiness probe fails: HTTP 503",
+        ),
+        // What another container was answered says nothing of this one.
+        (
+            asked("id0", readiness("Success", "HTTP 200"), None),
+            Asked::ByProbes,
+            false,
+            "ProbePending",
+            "waiting for its probes",
+        ),
+    ] {
+        let (step, status) = probed(&task, &running, &progress, asked, at(0));
+        assert_eq!(step, Step::Wait(WaitingOn::AsWished));
+        let condition = condition::find(&status.conditions, condition::READY).unwrap();
+        assert_eq!(
+            (
+                condition.status == condition::Truth::True,
+                condition.reason.as_str(),
+                status.message.as_str()
+            ),
+            (ready, reason, message)
+        );
+        assert_eq!((status.phase, status.reason.as_str()), (Phase::Running, "Running"));
+    }
+    // A worker that takes over goes on from what was known.
+    let known = asked("id1", readiness("Success", "HTTP 200"), None);
+    task.status = probed(&task, &running, &known, Asked::ByProbes, at(0)).1;
+    let resumed = Progress::resume(&task);
+    assert_eq!(resumed.health.as_ref().unwrap().probes, known.health.unwrap().probes);
+    let (step, status) = probed(&task, &running, &resumed, Asked::Unknown, at(1));
+    assert_eq!(step, Step::FindHealthcheck(String::new()));
+    assert!(condition::is_true(&status.conditions, condition::READY), "{status:?}");
+}
+
+#[test]
+fn what_does_not_live_is_stopped_counted_and_started_again() {
+    let task = task();
+    let running = [seen(&task, 1, SeenState::Running)];
+    let dead = asked("id1", json!([{ "probe": "Liveness", "result": "Failure" }]), Some(None));
+    let (step, status) = probed(&task, &running, &dead, Asked::ByProbes, at(0));
+    assert_eq!(step, Step::Signal("id1".to_owned()));
+    assert_eq!(
+        status.message,
+        "liveness probe failed 3 times: HTTP 500; stopping it to start it again"
+    );
+    assert!(!condition::is_true(&status.conditions, condition::READY));
+    let stopping = |progress: &Progress| Progress {
+        stopping: Some(("id1".to_owned(), at(0))),
+        ..progress.clone()
+    };
+    let (step, _) = probed(&task, &running, &stopping(&dead), Asked::ByProbes, at(29));
+    assert_eq!(step, Step::Wait(WaitingOn::Stopping { until: at(30) }));
+    let hasty = asked("id1", json!([]), Some(Some(2)));
+    let (step, _) = probed(&task, &running, &stopping(&hasty), Asked::ByProbes, at(2));
+    assert_eq!(step, Step::Kill("id1".to_owned()), "the probe's own grace");
+    // However orderly it went, it counts as a failure, whatever the policy makes of exit code 0.
+    for (policy, over) in [
+        (RestartPolicy::Always, None),
+        (RestartPolicy::OnFailure, None),
+        (RestartPolicy::Never, Some(Phase::Failed)),
+    ] {
+        let mut progress = stopping(&dead);
+        let termination = Termination {
+            exit_code: Some(0),
+            reason: UNHEALTHY.to_owned(),
+            ..Termination::default()
+        };
+        let end = End {
+            id: "id1".to_owned(),
+            hash: wanted_hash(&task),
+            termination,
+            excused: false,
+            seen_at: at(3),
+        };
+        judge(&mut progress, end, policy);
+        assert_eq!(progress.over.as_ref().map(|over| over.phase), over, "{policy:?}");
+        assert_eq!(progress.health, None);
+        assert_eq!(progress.failures, u64::from(over.is_none()));
+    }
+    // The next container begins with a clean slate.
+    let next = [seen(&task, 2, SeenState::Running)];
+    let (step, _) = probed(&task, &next, &dead, Asked::ByProbes, at(9));
+    assert_eq!(step, Step::Wait(WaitingOn::AsWished));
 }
