@@ -19,5 +19,7 @@ mod dockerd;
 mod engine_gone;
 #[path = "real/main_job.rs"]
 mod main_job;
+#[path = "real/probes.rs"]
+mod probes;
 #[path = "real/workers.rs"]
 mod workers;

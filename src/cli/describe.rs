@@ -2,6 +2,7 @@
 //!
 //! Owns the fetching and the order of the parts; what is said of each kind is in [`facts`]. Read [`Args::run`] first.
 mod facts;
+mod probes;
 
 use cube_api::{deployment::Deployment, kinds::Kind, meta::ObjectMeta, task::Task};
 use serde_json::Value;

@@ -116,6 +116,9 @@ fn task(task: &Task, now: Timestamp) -> Facts {
         );
         facts.texts.push(("Its last lines", last.log.clone()));
     }
+    facts
+        .tables
+        .extend(super::probes::table(task, now).map(|table| ("Probes", table)));
     facts.conditions(&status.conditions, now);
     facts
 }
@@ -202,6 +205,13 @@ fn deployment(deployment: &Deployment, now: Timestamp) -> Facts {
             }
         },
     );
+    if spec.min_ready_seconds > 0 {
+        let counted = format!(
+            "{} of {} (ready for {} s)",
+            status.available_replicas, spec.replicas, spec.min_ready_seconds
+        );
+        facts.add("Available", counted);
+    }
     wishes(&mut facts, &spec.template.spec);
     facts.conditions(&status.conditions, now);
     facts

@@ -1,7 +1,7 @@
 //! Probes against servers and programs that hang, lie, or answer more than anybody wants to know.
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cube_api::probe::{HttpHeader, ProbeResult, Scheme};
+use cube_api::probe::ProbeResult;
 use cube_api::task::TaskSpec;
 use cube_plan::probe::checks;
 use serde_json::json;
@@ -206,16 +206,40 @@ async fn nobody_there_is_a_failure() {
 
 #[tokio::test]
 async fn https_takes_any_certificate_but_no_plain_text() {
-    let server = serve(&[Act::Say("HTTP/1.1 200 OK\r\n\r\n")]).await;
-    let check = Check {
-        timeout: Duration::from_millis(700),
-        ..liveness(json!({ "httpGet": { "port": server.port, "scheme": "HTTPS" } }))
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+    let asked = async |port: u16| {
+        let check = Check {
+            timeout: Duration::from_millis(700),
+            ..liveness(json!({ "httpGet": { "port": port, "scheme": "HTTPS" } }))
+        };
+        ask(&target(&engine(), "c"), &check).await
     };
-    let told = ask(&target(&engine(), "c"), &check).await;
-    assert_eq!(told.good, Some(false), "{told:?}");
-    let headers: [HttpHeader; 0] = [];
-    let told = http::ask("127.0.0.1", 1, Scheme::Https, "/", &headers).await;
-    assert_eq!(told.words, "connection refused (port 1)");
+    let plain = serve(&[Act::Say("HTTP/1.1 200 OK\r\n\r\n")]).await;
+    assert_eq!(asked(plain.port).await.good, Some(false));
+
+    // Made out to nobody by nobody, and long expired.
+    let certificate = CertificateDer::from_pem_slice(include_bytes!("testdata/certificate.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("testdata/key.pem")).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = acceptor.accept(stream).await.unwrap();
+        let _ = stream.read_u8().await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")
+            .await;
+        let _ = stream.shutdown().await;
+    });
+    assert_eq!(asked(port).await, Answer::bad("HTTP 503", "busy"));
 }
 
 /// A simulated container that runs.
