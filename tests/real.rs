@@ -17,6 +17,8 @@ mod directory;
 mod dockerd;
 #[path = "real/engine_gone.rs"]
 mod engine_gone;
+#[path = "real/execs.rs"]
+mod execs;
 #[path = "real/main_job.rs"]
 mod main_job;
 #[path = "real/probes.rs"]

@@ -10,24 +10,26 @@ use crate::{client, manifest::Diagnostic};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// Done.
-    Done = 0,
+    Done,
     /// Something went wrong.
-    Error = 1,
+    Error,
     /// What was given is wrong: the command line, or a file.
-    BadInput = 2,
+    BadInput,
     /// It cannot be placed: no node has room or is allowed, and nothing under way changes that.
-    Unplaced = 3,
+    Unplaced,
     /// The work failed.
-    Failed = 4,
+    Failed,
     /// It took too long.
-    TimedOut = 5,
+    TimedOut,
     /// Refused: a conflict, or not allowed.
-    Refused = 6,
+    Refused,
+    /// The program that was run (`cube exec`) ended with this code of its own.
+    Program(u8),
 }
 
 /// The exit codes, as `--help` tells them.
 pub const EXIT_CODES: &str = "\
-Exit codes, the same for every verb:
+Exit codes, the same for every verb (but that of `exec` is its program's):
   0  done
   1  error
   2  bad input or usage
@@ -38,7 +40,16 @@ Exit codes, the same for every verb:
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Error => 1,
+            Exit::BadInput => 2,
+            Exit::Unplaced => 3,
+            Exit::Failed => 4,
+            Exit::TimedOut => 5,
+            Exit::Refused => 6,
+            Exit::Program(code) => code,
+        })
     }
 }
 

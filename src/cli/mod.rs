@@ -18,6 +18,7 @@ mod down;
 mod drain;
 mod error;
 mod events;
+mod exec;
 mod explain_placement;
 mod get;
 mod logs;
@@ -36,6 +37,7 @@ mod run;
 mod schema;
 mod status;
 mod stop;
+mod terminal;
 mod up;
 mod validate;
 mod version;
@@ -74,6 +76,7 @@ enum Verb {
     Describe(describe::Args),
     Delete(delete::Args),
     Logs(logs::Args),
+    Exec(exec::Args),
     Events(events::Args),
     ExplainPlacement(explain_placement::Args),
     Restart(restart::Args),
@@ -112,6 +115,7 @@ impl Verb {
             Self::Describe(args) => args.run(context).await,
             Self::Delete(args) => args.run(context).await,
             Self::Logs(args) => args.run(context).await,
+            Self::Exec(args) => args.run(context).await,
             Self::Events(args) => args.run(context).await,
             Self::ExplainPlacement(args) => args.run(context).await,
             Self::Restart(args) => args.run(context).await,

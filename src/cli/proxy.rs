@@ -7,7 +7,7 @@ use std::{convert::Infallible, net::Ipv4Addr};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use http_body_util::{Either, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -64,7 +64,10 @@ impl Args {
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new());
             // Errors are the other side's: it has gone.
-            tokio::spawn(async move { drop(server.serve_connection(TokioIo::new(stream), service).await) });
+            tokio::spawn(async move {
+                let connection = server.serve_connection(TokioIo::new(stream), service);
+                drop(connection.with_upgrades().await);
+            });
         }
     }
 }
@@ -79,20 +82,45 @@ async fn forward(client: &Client, mut request: Request<Incoming>) -> Answer {
     };
     *request.uri_mut() = target;
     *request.version_mut() = http::Version::HTTP_11;
+    // A WebSocket (a program in a container): what becomes of this connection becomes of the one behind it.
+    let upgrade = request.headers().get(header::UPGRADE).cloned();
+    let upgraded = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     without_hops(request.headers_mut());
     request
         .headers_mut()
         .insert(header::HOST, header::HeaderValue::from_static("localhost"));
+    if let Some(upgrade) = &upgrade {
+        keep_upgrade(request.headers_mut(), upgrade);
+    }
     let sent = match client.connect().await {
         Ok(mut sender) => sender.send_request(request).await.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match sent {
         Ok(mut answer) => {
+            let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
             without_hops(answer.headers_mut());
+            if let (true, Some(upgrade), Some(client)) = (switched, upgrade, upgraded) {
+                keep_upgrade(answer.headers_mut(), &upgrade);
+                tokio::spawn(join(client, hyper::upgrade::on(&mut answer)));
+            }
             answer.map(Either::Left)
         }
         Err(why) => refuse(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", &why),
+    }
+}
+
+fn keep_upgrade(headers: &mut HeaderMap, protocol: &header::HeaderValue) {
+    headers.insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocol.clone());
+}
+
+/// Joins two connections that have become something else.
+async fn join(client: OnUpgrade, server: OnUpgrade) {
+    if let (Ok(client), Ok(server)) = tokio::join!(client, server) {
+        let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+        // Errors are either side's: it has gone.
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
     }
 }
 

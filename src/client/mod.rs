@@ -116,6 +116,17 @@ pub enum Cascade {
     Orphan,
 }
 
+/// Which program is run in a Task's container, and what it is joined to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecQuery {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// It is given a standard input.
+    pub stdin: bool,
+    /// It is given a terminal.
+    pub tty: bool,
+}
+
 /// How an object is deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delete {
@@ -354,6 +365,22 @@ impl Client {
                 ..Ask::get(target)
             })
             .await
+    }
+
+    /// Runs a program in a Task's container. What is said over the socket is told in `src/server/exec.rs`.
+    ///
+    /// # Errors
+    /// When it has no container that runs, or nobody answers.
+    pub async fn exec(&self, namespace: &str, name: &str, which: &ExecQuery) -> Result<Socket, Error> {
+        let target = Target::object(Kind::Task, namespace, name)
+            .below("exec")
+            .words("command", &which.command)
+            .when("stdin", which.stdin)
+            .when("stdout", true)
+            .when("stderr", !which.tty)
+            .when("tty", which.tty)
+            .into_text();
+        self.socket(&target, &["v5.channel.k8s.io"]).await
     }
 
     /// Where a Task could run, and why.

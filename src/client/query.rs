@@ -54,6 +54,15 @@ impl Target {
         self.with(name, if yes { "true" } else { "" })
     }
 
+    /// The same parameter once for each word, the empty ones too.
+    pub fn words(mut self, name: &str, words: &[String]) -> Self {
+        for word in words {
+            let mark = if std::mem::replace(&mut self.1, true) { '&' } else { '?' };
+            let _ = write!(self.0, "{mark}{name}={}", escaped(word));
+        }
+        self
+    }
+
     pub fn into_text(self) -> String {
         self.0
     }

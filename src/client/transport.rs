@@ -57,7 +57,7 @@ impl Transport {
             .await
             .map_err(|error| self.broken(error))?;
         // It ends with the answer, or when whoever reads the answer lets it go.
-        tokio::spawn(connection);
+        tokio::spawn(connection.with_upgrades());
         Ok(sender)
     }
 

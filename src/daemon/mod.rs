@@ -9,11 +9,11 @@
 //!                                        ├─► source (watched directory)
 //!                                        └─► recorder, narrator ─► lines for people
 //! ```
+mod containers;
 mod data_dir;
 mod down;
 mod engine;
 mod lines;
-mod logs;
 mod narrator;
 mod node;
 mod parts;
@@ -169,7 +169,7 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
     );
     let state = server::ServerState {
         registry: registry.clone(),
-        logs: Arc::new(logs::NodeLogs::new(roster.clone())),
+        containers: Arc::new(containers::NodeContainers::new(roster.clone())),
         door: Some(Arc::new(door)),
         scheduling_policy: options.scheduling_policy,
         info: info(&options, own.as_ref().map(|(_, name, _)| name.as_str())),

@@ -35,7 +35,7 @@ use tokio::sync::Mutex;
 use self::credentials::DockerConfig;
 use self::wire::{Wire, segment};
 use super::{
-    CLUSTER_LABEL, Container, ContainerSpec, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOptions,
+    CLUSTER_LABEL, Container, ContainerSpec, Ending, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOptions,
     ExecStatus, ImageInfo, LogChunk, LogOptions, NamedImage, NetworkInfo, NetworkSpec, OnProgress, Result, State,
     TerminalSize,
 };
@@ -434,8 +434,8 @@ impl Engine for DockerEngine {
         self.asking("resize exec", exec::resize(&self.docker, exec, size)).await
     }
 
-    async fn kill_exec(&self, exec: &str) -> Result<bool> {
-        self.asking("inspect exec", exec::kill(&self.docker, exec)).await
+    async fn end_exec(&self, exec: &str, how: Ending) -> Result<bool> {
+        self.asking("end exec", exec::end(&self.docker, exec, how)).await
     }
 
     async fn ensure_network(&self, spec: &NetworkSpec) -> Result<NetworkInfo> {

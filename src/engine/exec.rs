@@ -26,7 +26,7 @@ pub struct ExecOptions {
 /// A program that was started in a container.
 ///
 /// Dropping it closes what the program is joined to, and does not end the program: no engine can.
-/// [`Engine::kill_exec`] may.
+/// [`Engine::end_exec`] may.
 pub struct Exec {
     /// The engine's id.
     pub id: String,
@@ -44,6 +44,15 @@ pub struct TerminalSize {
     pub width: u16,
     /// Lines.
     pub height: u16,
+}
+
+/// How a program is made to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// As by a terminal that is gone: it may have made itself deaf to that (`nohup`).
+    HangUp,
+    /// At once.
+    Kill,
 }
 
 /// How a program does that was started in a container.

@@ -22,7 +22,7 @@ use futures_util::stream::BoxStream;
 
 pub use docker::DockerEngine;
 pub use error::{EngineError, Result};
-pub use exec::{Exec, ExecOptions, ExecStatus, TerminalSize};
+pub use exec::{Ending, Exec, ExecOptions, ExecStatus, TerminalSize};
 pub use types::{
     Action, Container, ContainerSpec, EngineEvent, EngineInfo, ImageInfo, LogChunk, LogOptions, Mount, MountSource,
     NamedImage, Network, NetworkInfo, NetworkSpec, PortSpec, Protocol, PublishedPort, PullProgress, State,
@@ -122,9 +122,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Gives the terminal of such a program another size; `Ok` when it has ended.
     async fn resize_exec(&self, exec: &str, size: TerminalSize) -> Result<()>;
 
-    /// Kills such a program with what it has started, and says whether it could: an engine has no verb for it, so that it is
-    /// possible where its processes are this machine's alone.
-    async fn kill_exec(&self, exec: &str) -> Result<bool>;
+    /// Makes such a program end, with what it has started, and says whether it could: an engine has no verb for it, so that
+    /// it is possible where its processes are this machine's alone.
+    async fn end_exec(&self, exec: &str, how: Ending) -> Result<bool>;
 
     /// Makes a bridge network of this name unless there is one, and gives what is there then, which may have another
     /// subnet. One that has not the same [`CLUSTER_LABEL`] is [`EngineError::NameInUse`].

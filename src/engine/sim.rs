@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use self::machine::{Failure, Machine, Rest};
 use super::reference::Reference;
 use super::{
-    CLUSTER_LABEL, Container, ContainerSpec, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOptions,
+    CLUSTER_LABEL, Container, ContainerSpec, Ending, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOptions,
     ExecStatus, ImageInfo, LogChunk, LogOptions, NamedImage, NetworkInfo, NetworkSpec, OnProgress, PullProgress,
     Result, State, TerminalSize,
 };
@@ -49,7 +49,7 @@ pub enum Verb {
     Exec,
     ExecStatus,
     ResizeExec,
-    KillExec,
+    EndExec,
     EnsureNetwork,
     Networks,
     RemoveNetwork,
@@ -438,8 +438,8 @@ impl Engine for SimEngine {
         self.call(Verb::ResizeExec, |machine| exec::find(machine, exec).map(drop))
     }
 
-    async fn kill_exec(&self, exec: &str) -> Result<bool> {
-        self.call(Verb::KillExec, |machine| exec::kill(machine, exec))
+    async fn end_exec(&self, exec: &str, how: Ending) -> Result<bool> {
+        self.call(Verb::EndExec, |machine| exec::end(machine, exec, how))
     }
 
     async fn ensure_network(&self, spec: &NetworkSpec) -> Result<NetworkInfo> {

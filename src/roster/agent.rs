@@ -3,7 +3,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use crate::engine::LogOptions;
+use super::Program;
+use crate::engine::{ExecOptions, LogOptions};
 
 /// A worker, as its manager sees it: in the same process, or over a link.
 #[async_trait]
@@ -17,6 +18,12 @@ pub trait Agent: Send + Sync {
         container: &str,
         options: LogOptions,
     ) -> Result<BoxStream<'static, Result<Bytes, String>>, AgentError>;
+
+    /// Runs a program in a container, beside its own.
+    ///
+    /// # Errors
+    /// When no such container runs, or the worker or its engine does not answer.
+    async fn exec(&self, container: &str, options: ExecOptions) -> Result<Program, AgentError>;
 }
 
 /// Why a worker did not do what it was asked.
@@ -44,6 +51,10 @@ pub(super) mod tests {
             container: &str,
             _: LogOptions,
         ) -> Result<BoxStream<'static, Result<Bytes, String>>, AgentError> {
+            Err(AgentError::NotFound(container.to_owned()))
+        }
+
+        async fn exec(&self, container: &str, _: ExecOptions) -> Result<Program, AgentError> {
             Err(AgentError::NotFound(container.to_owned()))
         }
     }

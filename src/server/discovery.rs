@@ -103,7 +103,8 @@ fn parts(kind: Kind) -> Vec<(&'static str, Value, &'static [&'static str])> {
         let binding = json!({ "group": "", "version": "v1", "kind": "Binding" });
         parts.push(("binding", binding, &["create"]));
         let log = json!({ "group": GROUP, "version": VERSION, "kind": info.kind });
-        parts.push(("log", log, &["get"]));
+        parts.push(("log", log.clone(), &["get"]));
+        parts.push(("exec", log, &["get"]));
         let survey = json!({ "group": GROUP, "version": VERSION, "kind": "PlacementSurvey" });
         parts.push(("placement", survey, &["get"]));
     }

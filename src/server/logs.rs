@@ -1,9 +1,7 @@
 //! What a Task wrote: from its container while there is one, else what was kept of its last.
-use async_trait::async_trait;
 use axum::{body::Body, response::Response};
-use bytes::Bytes;
 use cube_api::task::{Phase, Task};
-use futures_util::{StreamExt, future, stream::BoxStream};
+use futures_util::{StreamExt, future};
 use http::StatusCode;
 
 use super::{
@@ -14,20 +12,6 @@ use crate::{
     engine::LogOptions,
     registry::{ApiError, StatusReason},
 };
-
-/// Where the output of containers comes from: the workers.
-#[async_trait]
-pub trait Logs: Send + Sync {
-    /// What the Task's container wrote, as text.
-    ///
-    /// # Errors
-    /// 404 when the container is gone, 503 when its node does not answer.
-    async fn logs(
-        &self,
-        task: &Task,
-        options: LogOptions,
-    ) -> Result<BoxStream<'static, Result<Bytes, String>>, ApiError>;
-}
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -42,7 +26,7 @@ pub(super) async fn logs(call: Call) -> Result<Response, Refusal> {
     if task.status.container_id.is_none() {
         return Ok(kept(task, &options).ok_or_else(|| no_container(task))?);
     }
-    let pieces = match call.server.logs.logs(task, options.clone()).await {
+    let pieces = match call.server.containers.logs(task, options.clone()).await {
         Ok(pieces) => pieces,
         Err(error) if error.is_not_found() => return Ok(kept(task, &options).ok_or(error)?),
         Err(error) => return Err(error.into()),
@@ -71,23 +55,28 @@ fn no_previous(task: &Task) -> ApiError {
 }
 
 fn no_container(task: &Task) -> ApiError {
+    ApiError::bad_request(format!("{} has no output: {}", shown(task), why_none(task)))
+}
+
+/// Why the Task has no container that runs.
+pub(super) fn why_none(task: &Task) -> String {
     let status = &task.status;
     let phase = match status.phase {
         Phase::Pending => "no node has it yet",
         Phase::Scheduled => "its container does not run yet",
+        Phase::Completed | Phase::Failed if status.container_id.is_some() => "its container has ended",
         Phase::Running | Phase::Completed | Phase::Failed => "its container is gone",
     };
     let more: Vec<&str> = [status.reason.as_str(), status.message.as_str()]
         .into_iter()
         .filter(|word| !word.is_empty())
         .collect();
-    let more = match more.as_slice() {
-        [] => String::new(),
-        words => format!(" ({})", words.join(": ")),
-    };
-    ApiError::bad_request(format!("{} has no output: {phase}{more}", shown(task)))
+    match more.as_slice() {
+        [] => phase.to_owned(),
+        words => format!("{phase} ({})", words.join(": ")),
+    }
 }
 
-fn shown(task: &Task) -> String {
+pub(super) fn shown(task: &Task) -> String {
     format!("task {}/{}", task.metadata.namespace(), task.metadata.name)
 }

@@ -19,7 +19,9 @@ mod apply;
 mod backup;
 mod body;
 mod connections;
+mod containers;
 mod discovery;
+mod exec;
 mod health;
 mod link;
 mod logs;
@@ -54,8 +56,9 @@ use tokio_util::sync::CancellationToken;
 use self::{answer::Refusal, metrics::Metrics};
 use crate::registry::Registry;
 
+pub use containers::Containers;
+pub use exec::PROTOCOLS as EXEC_PROTOCOLS;
 pub use link::Door;
-pub use logs::Logs;
 
 /// Watches at once, for all clients. Each costs some 20 KB and a connection.
 const WATCHES: usize = 10_000;
@@ -69,8 +72,8 @@ const BATCHES: usize = 2;
 pub struct ServerState {
     /// The objects.
     pub registry: Registry,
-    /// Where the output of Tasks comes from.
-    pub logs: Arc<dyn Logs>,
+    /// Where containers are reached.
+    pub containers: Arc<dyn Containers>,
     /// Who lets workers in; none: there is no way in.
     pub door: Option<Arc<dyn Door>>,
     /// How a node is chosen for Tasks that do not say.
@@ -82,7 +85,7 @@ pub struct ServerState {
 /// What every request shares.
 struct Server {
     registry: Registry,
-    logs: Arc<dyn Logs>,
+    containers: Arc<dyn Containers>,
     door: Option<Arc<dyn Door>>,
     scheduling_policy: SchedulingPolicy,
     info: Value,
@@ -105,7 +108,7 @@ pub fn router(state: ServerState, ending: CancellationToken) -> Router {
     let metrics = Metrics::new(state.registry.world().now());
     let server = Arc::new(Server {
         registry: state.registry,
-        logs: state.logs,
+        containers: state.containers,
         door: state.door,
         scheduling_policy: state.scheduling_policy,
         info: state.info,

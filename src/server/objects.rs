@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, StatusCode};
 use super::{
     Server, accept,
     answer::{self, Refusal},
-    logs,
+    exec, logs,
     metrics::Labels,
     params::Params,
     placement,
@@ -44,13 +44,13 @@ async fn serve(server: Arc<Server>, target: Option<Target>, request: Request) ->
     let Some(target) = target else {
         return Refusal::no_such_path().into_response();
     };
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let params = Params::parse(parts.uri.query());
     let verb = verb(&parts.method, &target, &params);
     let kind = target.kind.info().plural;
     let mut response = match accept::form(&parts.headers) {
-        // The output of a Task is text, whatever form objects are wished in.
-        Err(refusal) if target.part != Part::Log => refusal.into_response(),
+        // The output of a Task is text, and a stream no object, whatever form objects are wished in.
+        Err(refusal) if !matches!(target.part, Part::Log | Part::Exec) => refusal.into_response(),
         form => {
             let form = form.unwrap_or(accept::Form::Plain);
             let renderer = Renderer::new(&target, form, &params, server.registry.world());
@@ -58,10 +58,17 @@ async fn serve(server: Arc<Server>, target: Option<Target>, request: Request) ->
                 server,
                 target,
                 params,
-                headers: parts.headers,
+                headers: std::mem::take(&mut parts.headers),
                 renderer,
             };
-            call.answer(verb, body).await.unwrap_or_else(Refusal::into_response)
+            let answer = match verb {
+                Some(Verb::Exec) => {
+                    parts.headers.clone_from(&call.headers);
+                    exec::exec(call, parts).await
+                }
+                verb => call.answer(verb, body).await,
+            };
+            answer.unwrap_or_else(Refusal::into_response)
         }
     };
     response.extensions_mut().insert(Labels {
@@ -84,6 +91,7 @@ enum Verb {
     DeleteCollection,
     Bind,
     Log,
+    Exec,
     Survey,
 }
 
@@ -100,6 +108,7 @@ impl Verb {
             Self::DeleteCollection => "deletecollection",
             Self::Bind => "bind",
             Self::Log => "log",
+            Self::Exec => "exec",
             Self::Survey => "survey",
         }
     }
@@ -110,9 +119,10 @@ fn verb(method: &Method, target: &Target, params: &Params) -> Option<Verb> {
     let named = target.name.is_some();
     let verb = match (method, target.part) {
         (&Method::GET, Part::Log) => Verb::Log,
+        (&Method::GET, Part::Exec) => Verb::Exec,
         (&Method::POST, Part::Binding) => Verb::Bind,
         (&Method::GET, Part::Placement) => Verb::Survey,
-        (_, Part::Log | Part::Binding | Part::Placement) => return None,
+        (_, Part::Log | Part::Exec | Part::Binding | Part::Placement) => return None,
         (&Method::GET, Part::Whole) if params.flag("watch") => Verb::Watch,
         (&Method::GET, _) if named => Verb::Get,
         (&Method::GET, _) => Verb::List,
@@ -143,6 +153,8 @@ impl Call {
             Verb::DeleteCollection => write::delete_collection(self, body).await,
             Verb::Bind => write::bind(self, body).await,
             Verb::Log => logs::logs(self).await,
+            // It needs the request's head, and is seen to before.
+            Verb::Exec => Err(Refusal::no_such_verb()),
             Verb::Survey => placement::placement(&self),
         }
     }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::answer::Refusal;
 use crate::{
-    engine::LogOptions,
+    engine::{ExecOptions, LogOptions},
     registry::{ApiError, FieldSelector, Filter},
 };
 
@@ -120,6 +120,25 @@ impl Params {
 
     pub fn grace_seconds(&self) -> Result<Option<u64>, Refusal> {
         self.number("gracePeriodSeconds")
+    }
+
+    /// All values of a name, in their order.
+    fn all(&self, name: &str) -> Vec<String> {
+        let found = self.0.iter().filter(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone()).collect()
+    }
+
+    /// Which program is to be run in a Task's container.
+    pub fn exec(&self) -> Result<ExecOptions, Refusal> {
+        let command = self.all("command");
+        if command.iter().all(String::is_empty) {
+            return Err(ApiError::bad_request("say which program: command=…, once for each word").into());
+        }
+        Ok(ExecOptions {
+            command,
+            stdin: self.flag("stdin"),
+            tty: self.flag("tty"),
+        })
     }
 
     /// Which part of a Task's output is asked for.

@@ -23,6 +23,8 @@ pub(super) enum Part {
     Binding,
     /// `log`: what the Task wrote.
     Log,
+    /// `exec`: a program in the Task's container.
+    Exec,
     /// `placement`: where the Task could run, and why.
     Placement,
 }
@@ -90,6 +92,7 @@ impl Part {
             "scale" if info.has_scale => Some(Self::Scale),
             "binding" if kind == Kind::Task => Some(Self::Binding),
             "log" if kind == Kind::Task => Some(Self::Log),
+            "exec" if kind == Kind::Task => Some(Self::Exec),
             "placement" if kind == Kind::Task => Some(Self::Placement),
             _ => None,
         }

@@ -1,6 +1,7 @@
 //! The dialect through the router, over a store in memory.
 mod connecting;
 mod discovering;
+mod programs;
 mod reading;
 mod watching;
 mod writing;
@@ -23,10 +24,11 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Logs, ServerState, router};
+use super::{Containers, ServerState, router};
 use crate::{
-    engine::LogOptions,
+    engine::{ExecOptions, LogOptions},
     registry::{ApiError, Registry},
+    roster::{Program, Said, Told},
     store::{Options, Store},
     world::World,
 };
@@ -35,7 +37,7 @@ use crate::{
 struct Echo;
 
 #[async_trait]
-impl Logs for Echo {
+impl Containers for Echo {
     async fn logs(
         &self,
         task: &Task,
@@ -46,6 +48,36 @@ impl Logs for Echo {
         }
         let text = format!("{} {:?} {}\n", task.metadata.name, options.tail, options.timestamps);
         Ok(stream::iter([Ok(Bytes::new()), Ok(text.into())]).boxed())
+    }
+
+    /// A program that says what it is told, and ends with 7 when its input does.
+    async fn exec(&self, task: &Task, options: ExecOptions) -> Result<Program, ApiError> {
+        if task.metadata.name == "gone" {
+            return Err(ApiError::not_found(Kind::Task, "gone"));
+        }
+        let (input, told) = tokio::sync::mpsc::channel(1);
+        let words = Said::Output {
+            stderr: true,
+            bytes: options.command.join(" ").into(),
+        };
+        let answers = stream::unfold((told, false), |(mut told, ended)| async move {
+            if ended {
+                return None;
+            }
+            let (said, ended) = match told.recv().await? {
+                Told::Input(bytes) => (Said::Output { stderr: false, bytes }, false),
+                Told::Size(size) => {
+                    let bytes = format!("{}x{}", size.width, size.height).into();
+                    (Said::Output { stderr: false, bytes }, false)
+                }
+                Told::InputEnds => (Said::Ended(7), true),
+            };
+            Some((said, (told, ended)))
+        });
+        Ok(Program {
+            input,
+            output: stream::iter([words]).chain(answers).boxed(),
+        })
     }
 }
 
@@ -81,7 +113,7 @@ impl App {
         let ending = CancellationToken::new();
         let state = ServerState {
             registry: registry.clone(),
-            logs: Arc::new(Echo),
+            containers: Arc::new(Echo),
             door: None,
             scheduling_policy: Default::default(),
             info: json!({ "pid": 7 }),

@@ -40,7 +40,7 @@ impl Meant {
             subresource: match call.target.part {
                 Part::Status => Subresource::Status,
                 Part::Scale => Subresource::Scale,
-                Part::Whole | Part::Binding | Part::Log | Part::Placement => Subresource::None,
+                Part::Whole | Part::Binding | Part::Log | Part::Exec | Part::Placement => Subresource::None,
             },
         })
     }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use cube_plan::pressure::Space;
 use jiff::Timestamp;
+pub use rustix::process::Signal;
 
 /// The IPv4 networks that the machine has routes to, as `10.0.0.0/8`, but for the default route.
 pub fn routes() -> Vec<String> {
@@ -63,22 +64,22 @@ fn written_at(path: &Path) -> Option<Timestamp> {
     Timestamp::from_second(i64::try_from(since.as_secs()).ok()?).ok()
 }
 
-/// Kills every process of the session that `leader` began, if it is in a control group whose name has `mark` in it; says
-/// whether there was one. What is no longer there, or somewhere else, is left alone.
-pub fn kill_session(leader: i32, mark: &str) -> bool {
+/// Sends a signal to every process of the session that `leader` began, if it is in a control group whose name has `mark`
+/// in it; says whether there was one. What is no longer there, or somewhere else, is left alone.
+pub fn signal_session(leader: i32, mark: &str, signal: Signal) -> bool {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let mut killed = false;
+    let mut reached = false;
     for pid in pids {
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         if session(&read("stat")) == Some(leader)
             && read("cgroup").contains(mark)
             && let Some(pid) = rustix::process::Pid::from_raw(pid)
         {
-            killed |= rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok();
+            reached |= rustix::process::kill_process(pid, signal).is_ok();
         }
     }
-    killed
+    reached
 }
 
 /// The session of a process, from its `stat`: the sixth word, the second being a name that may have any letters in it.
@@ -94,6 +95,6 @@ mod tests {
     fn a_session_is_read_whatever_the_program_is_called() {
         assert_eq!(session("7 (a) b (c) S 1 7 42 0 -1"), Some(42));
         assert_eq!(session(""), None);
-        assert!(!kill_session(1, "a group that nothing is in"));
+        assert!(!signal_session(1, "a group that nothing is in", Signal::KILL));
     }
 }

@@ -4,9 +4,10 @@ use std::{net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cube::{
-    engine::LogOptions,
+    engine::{ExecOptions, LogOptions},
     registry::{ApiError, Registry},
-    server::{self, Logs, ServerState},
+    roster::Program,
+    server::{self, Containers, ServerState},
     store::Store,
     world::World,
 };
@@ -17,11 +18,15 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// There are no workers here.
-struct NoLogs;
+struct NoContainers;
 
 #[async_trait]
-impl Logs for NoLogs {
+impl Containers for NoContainers {
     async fn logs(&self, task: &Task, _: LogOptions) -> Result<BoxStream<'static, Result<Bytes, String>>, ApiError> {
+        Err(ApiError::not_found(Kind::Task, &task.metadata.name))
+    }
+
+    async fn exec(&self, task: &Task, _: ExecOptions) -> Result<Program, ApiError> {
         Err(ApiError::not_found(Kind::Task, &task.metadata.name))
     }
 }
@@ -43,7 +48,7 @@ impl Serving {
         let shutdown = CancellationToken::new();
         let state = ServerState {
             registry: registry.clone(),
-            logs: Arc::new(NoLogs),
+            containers: Arc::new(NoContainers),
             door: None,
             scheduling_policy: Default::default(),
             info: json!({}),

@@ -17,9 +17,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use cube::{
-    engine::LogOptions,
+    engine::{ExecOptions, LogOptions},
     registry::{ApiError, Registry, Write},
-    server::{self, Logs, ServerState},
+    roster::{Program, Said, Told},
+    server::{self, Containers, ServerState},
     store::{Options, Store},
     world::{Source, World},
 };
@@ -187,7 +188,7 @@ impl Source for Still {
 struct Output;
 
 #[async_trait]
-impl Logs for Output {
+impl Containers for Output {
     async fn logs(
         &self,
         task: &Task,
@@ -204,6 +205,29 @@ impl Logs for Output {
             Ok(Bytes::from(format!("{time}line {n} of {name}\n")))
         });
         Ok(stream::iter(lines.collect::<Vec<_>>()).boxed())
+    }
+
+    /// A program that repeats its input, and then says what it is, as an error; it ends with the number of its words.
+    async fn exec(&self, _: &Task, options: ExecOptions) -> Result<Program, ApiError> {
+        let (input, mut told) = tokio::sync::mpsc::channel(1);
+        let (say, said) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move {
+            while options.stdin {
+                match told.recv().await {
+                    Some(Told::Input(bytes)) => drop(say.send(Said::Output { stderr: false, bytes }).await),
+                    Some(Told::Size(_)) => {}
+                    Some(Told::InputEnds) | None => break,
+                }
+            }
+            let bytes = format!("{:?}\n", options.command).into();
+            let _ = say.send(Said::Output { stderr: true, bytes }).await;
+            let _ = say.send(Said::Ended(options.command.len() as i64)).await;
+        });
+        let output = stream::unfold(said, |mut said| async { said.recv().await.map(|next| (next, said)) });
+        Ok(Program {
+            input,
+            output: output.boxed(),
+        })
     }
 }
 
@@ -226,7 +250,7 @@ impl TestServer {
         let ending = CancellationToken::new();
         let state = ServerState {
             registry: registry.clone(),
-            logs: Arc::new(Output),
+            containers: Arc::new(Output),
             door: None,
             scheduling_policy: Default::default(),
             info: json!({}),

@@ -49,6 +49,29 @@ fn logs_of_a_task_and_of_a_deployment() {
     insta::assert_snapshot!(shown);
 }
 
+#[test]
+fn programs_in_containers() {
+    let environment = with_web();
+    let running = json!({ "phase": "Running", "containerID": "c", "node": "n" });
+    environment.server().set_status(Kind::Task, "web-1-b", &running);
+    let mut shown = String::new();
+    for words in [
+        "exec web-1-b",
+        "exec web-1-b -- ls -l /",
+        "exec task/web-1-b ls -l",
+        "exec -it web-1-b cat",
+        "exec deploy/web true",
+        "exec hello true",
+        "exec nobody true",
+        "exec deploy/nobody true",
+        "exec node/a true",
+        "exec",
+    ] {
+        shown.push_str(&format!("$ cube {words}\n{}\n", environment.run(words)));
+    }
+    insta::assert_snapshot!(shown);
+}
+
 /// A command that goes on, and its lines.
 struct Going(Child, BufReader<ChildStdout>);
 

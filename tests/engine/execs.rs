@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use cube::engine::exec::exit_code;
-use cube::engine::{EngineError, Exec, ExecOptions, TerminalSize};
+use cube::engine::{Ending, EngineError, Exec, ExecOptions, TerminalSize};
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
@@ -124,11 +124,24 @@ pub async fn a_program_is_killed_with_what_it_has_started(bench: Bench) {
     let mut exec = exec.await.expect("started");
     let up = timeout(PATIENCE, exec.output.next()).await.expect("in time");
     assert_eq!(up.expect("a piece").expect("read").bytes, "up\n");
-    assert_eq!(bench.engine.kill_exec(&exec.id).await, Ok(true));
+    assert_eq!(bench.engine.end_exec(&exec.id, Ending::Kill).await, Ok(true));
     let id_of_exec = exec.id.clone();
     assert_eq!(to_end(&bench, exec).await, (String::new(), String::new(), 137));
-    assert_eq!(bench.engine.kill_exec(&id_of_exec).await, Ok(false), "it has ended");
+    assert_eq!(
+        bench.engine.end_exec(&id_of_exec, Ending::Kill).await,
+        Ok(false),
+        "it has ended"
+    );
     assert!(bench.see(&id).await.state.is_running(), "its container goes on");
+    let exec = bench.engine.exec(&id, script("sleep 1000")).await.expect("started");
+    let hung_up = async || {
+        // It is a moment until it can be found.
+        while bench.engine.end_exec(&exec.id, Ending::HangUp).await != Ok(true) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, hung_up()).await.expect("in time");
+    assert_eq!(to_end(&bench, exec).await.2, 129);
     let exec = bench.engine.exec(&id, script("true")).await.expect("started");
     assert_eq!(to_end(&bench, exec).await.2, 0);
 }

@@ -1,4 +1,6 @@
 //! Manager and workers as processes of their own, each worker with an engine of its own.
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -368,5 +370,45 @@ fn a_node_whose_clock_is_an_hour_off_is_like_any_other() {
         cube.ok(&["events"]).lines().any(|line| {
             line.contains("Restarting") && line.split_whitespace().next().is_some_and(|age| age.ends_with('s'))
         })
+    });
+}
+
+#[test]
+fn a_program_is_run_on_whichever_worker_and_a_worker_that_goes_is_told() {
+    let cube = Cube::manager();
+    let mut a = Worker::start(&cube, "a");
+    cube.write("t.json", &task("t", &json!({})));
+    cube.await_running("t");
+    let ran = cube.cube(&["exec", "t", "--", "sh", "-c", "hostname; echo alas >&2; exit 3"]);
+    assert_eq!(ran.status.code(), Some(3), "{}", shown(&ran));
+    assert_eq!((&ran.stdout[..], &ran.stderr[..]), (&b"t\n"[..], &b"alas\n"[..]));
+    let mut cat = cube.command(&["exec", "-i", "t", "cat"]);
+    let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = cat.stdin.take().unwrap();
+    let writing = std::thread::spawn(move || stdin.write_all(&vec![b'x'; 5 << 20]));
+    let output = cat.wait_with_output().unwrap();
+    writing.join().unwrap().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 5 << 20));
+
+    let mut sleeping = cube.command(&["exec", "t", "--", "sh", "-c", "echo up; sleep 8642"]);
+    let mut sleeping = sleeping.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let stdout = sleeping.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    assert_eq!(line, "up\n");
+    a.process.kill();
+    let output = sleeping.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert!(shown(&output).contains("broke off"), "{}", shown(&output));
+    let away = cube.cube(&["exec", "t", "true"]);
+    assert_eq!(away.status.code(), Some(1), "{}", shown(&away));
+    assert!(
+        shown(&away).contains("worker of node a is not there"),
+        "{}",
+        shown(&away)
+    );
+    a.start_again(&cube);
+    cube.await_true("it can be reached again", || {
+        cube.cube(&["exec", "t", "true"]).status.success()
     });
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, ReadHalf};
 
 use super::fault;
 use super::wire::{Wire, segment};
-use crate::engine::{EngineError, Exec, ExecOptions, ExecStatus, LogChunk, Result, TerminalSize};
+use crate::engine::{Ending, EngineError, Exec, ExecOptions, ExecStatus, LogChunk, Result, TerminalSize};
 use crate::world::host;
 
 /// A frame's stream type, three zero bytes and the payload's length.
@@ -90,8 +90,12 @@ pub(super) async fn resize(docker: &Docker, exec: &str, size: TerminalSize) -> R
     }
 }
 
-/// Kills a program and what it has started, if its processes are to be found on this machine.
-pub(super) async fn kill(docker: &Docker, exec: &str) -> Result<bool> {
+/// Makes a program and what it has started end, if its processes are to be found on this machine.
+pub(super) async fn end(docker: &Docker, exec: &str, how: Ending) -> Result<bool> {
+    let signal = match how {
+        Ending::HangUp => host::Signal::HUP,
+        Ending::Kill => host::Signal::KILL,
+    };
     let answer = docker.inspect_exec(&segment(exec)?).await.map_err(fault::of);
     let answer = answer.map_err(|error| fault::missing(error, &format!("exec {exec}")))?;
     let pid = answer
@@ -99,7 +103,7 @@ pub(super) async fn kill(docker: &Docker, exec: &str) -> Result<bool> {
         .and_then(|pid| i32::try_from(pid).ok())
         .filter(|pid| *pid > 0);
     Ok(match (answer.running, pid, answer.container_id) {
-        (Some(true), Some(pid), Some(container)) => host::kill_session(pid, &container),
+        (Some(true), Some(pid), Some(container)) => host::signal_session(pid, &container, signal),
         _ => false,
     })
 }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::machine::Machine;
 use super::program::{Step, steps_of};
-use crate::engine::{EngineError, Exec, ExecOptions, ExecStatus, LogChunk, Result, State};
+use crate::engine::{Ending, EngineError, Exec, ExecOptions, ExecStatus, LogChunk, Result, State};
 
 /// So many pieces of output wait to be read at most; then the program waits.
 const WAITING: usize = 16;
@@ -18,8 +18,8 @@ const WAITING: usize = 16;
 /// A program as its engine knows it.
 pub(super) struct Executed {
     pub(super) status: ExecStatus,
-    /// Told when it is to end.
-    kill: watch::Sender<bool>,
+    /// Told when it is to end, and with what.
+    ending: watch::Sender<Option<i64>>,
 }
 
 /// Starts a program in a running container.
@@ -31,12 +31,12 @@ pub(super) fn start(machine: &Arc<Mutex<Machine>>, id: &str, options: ExecOption
     }
     let (container, changed) = (container.seen.id.clone(), container.changed.subscribe());
     let exec = locked.new_exec_id();
-    let (kill, killed) = watch::channel(false);
+    let (ending, told) = watch::channel(None);
     let status = ExecStatus {
         running: true,
         exit_code: None,
     };
-    locked.execs.insert(exec.clone(), Executed { status, kill });
+    locked.execs.insert(exec.clone(), Executed { status, ending });
     let (output, written) = mpsc::channel(WAITING);
     let (input, stdin) = tokio::io::duplex(4096);
     let run = Run {
@@ -47,7 +47,7 @@ pub(super) fn start(machine: &Arc<Mutex<Machine>>, id: &str, options: ExecOption
         stdin: options.stdin.then_some(stdin),
     };
     let (stdin, id) = (options.stdin, exec.clone());
-    tokio::spawn(run.play(exec, options.command, changed, killed));
+    tokio::spawn(run.play(exec, options.command, changed, told));
     let output = stream::unfold(written, |mut written| async {
         written.recv().await.map(|chunk| (Ok(chunk), written))
     });
@@ -59,10 +59,13 @@ pub(super) fn start(machine: &Arc<Mutex<Machine>>, id: &str, options: ExecOption
 }
 
 /// Ends a program that runs.
-pub(super) fn kill(machine: &mut Machine, exec: &str) -> Result<bool> {
+pub(super) fn end(machine: &mut Machine, exec: &str, how: Ending) -> Result<bool> {
     let executed = find(machine, exec)?;
     let running = executed.status.running;
-    executed.kill.send_replace(true);
+    executed.ending.send_replace(Some(match how {
+        Ending::HangUp => 129,
+        Ending::Kill => 137,
+    }));
     Ok(running)
 }
 
@@ -87,7 +90,7 @@ impl Run {
         exec: String,
         command: Vec<String>,
         mut changed: watch::Receiver<()>,
-        mut killed: watch::Receiver<bool>,
+        mut told: watch::Receiver<Option<i64>>,
     ) {
         let machine = self.machine.clone();
         let container = self.container.clone();
@@ -105,7 +108,7 @@ impl Run {
         let code = tokio::select! {
             biased;
             () = ended => 137,
-            _ = killed.changed() => 137,
+            _ = told.changed() => told.borrow().unwrap_or(137),
             code = self.steps(&command) => code,
         };
         if let Some(machine) = self.machine.upgrade() {

@@ -27,7 +27,7 @@ impl Socket {
         let shutdown = CancellationToken::new();
         let state = ServerState {
             registry: registry.clone(),
-            logs: Arc::new(Echo),
+            containers: Arc::new(Echo),
             door: None,
             scheduling_policy: Default::default(),
             info: json!({}),

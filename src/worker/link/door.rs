@@ -22,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::frames::{Ask, Down, Hello, PROTOCOL, Streamed, Up};
 use super::local::LocalLink;
+use super::program;
 use super::stream::Piece;
 use super::{Assignment, Link as _, Taken};
-use crate::engine::LogOptions;
+use crate::engine::{ExecOptions, LogOptions};
 use crate::registry::{Recorder, Registry};
-use crate::roster::{Agent, AgentError, Roster, Session};
+use crate::roster::{Agent, AgentError, Program, Roster, Session};
 use crate::server;
 
 /// A worker says something every few seconds; one that has been silent for so long is not there. Less than the grace of
@@ -282,6 +283,17 @@ impl RemoteAgent {
         self.asked.streams().remove(&stream);
         opened.ok_or_else(away)
     }
+
+    /// The same, once what is asked has begun.
+    async fn begin(&self, ask: Ask) -> Result<WebSocket, AgentError> {
+        let mut socket = self.open(ask).await?;
+        match piece(&mut socket).await {
+            Some(Piece::Word(Streamed::Begins)) => Ok(socket),
+            Some(Piece::Word(Streamed::Fails { gone: true, why })) => Err(AgentError::NotFound(why)),
+            Some(Piece::Word(Streamed::Fails { gone: false, why })) => Err(AgentError::Unavailable(why)),
+            _ => Err(AgentError::Unavailable("the node's worker broke off".to_owned())),
+        }
+    }
 }
 
 #[async_trait]
@@ -292,13 +304,7 @@ impl Agent for RemoteAgent {
         options: LogOptions,
     ) -> Result<BoxStream<'static, Result<Bytes, String>>, AgentError> {
         let container = container.to_owned();
-        let mut socket = self.open(Ask::Logs { container, options }).await?;
-        match piece(&mut socket).await {
-            Some(Piece::Word(Streamed::Begins)) => {}
-            Some(Piece::Word(Streamed::Fails { gone: true, why })) => return Err(AgentError::NotFound(why)),
-            Some(Piece::Word(Streamed::Fails { gone: false, why })) => return Err(AgentError::Unavailable(why)),
-            _ => return Err(AgentError::Unavailable("the node's worker broke off".to_owned())),
-        }
+        let socket = self.begin(Ask::Logs { container, options }).await?;
         let pieces = stream::unfold(Some(socket), |socket| async {
             let mut socket = socket?;
             match piece(&mut socket).await {
@@ -311,6 +317,12 @@ impl Agent for RemoteAgent {
         Ok(pieces
             .filter(|piece| future::ready(!matches!(piece, Ok(bytes) if bytes.is_empty())))
             .boxed())
+    }
+
+    async fn exec(&self, container: &str, options: ExecOptions) -> Result<Program, AgentError> {
+        let container = container.to_owned();
+        let socket = self.begin(Ask::Exec { container, options }).await?;
+        Ok(program::behind(socket))
     }
 }
 

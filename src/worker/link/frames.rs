@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Taken;
-use crate::engine::LogOptions;
+use crate::engine::{ExecOptions, LogOptions};
 use crate::registry::TaskReport;
 
 /// The protocol's number; other ones do not understand each other.
@@ -129,6 +129,14 @@ pub enum Ask {
         /// Which of it.
         options: LogOptions,
     },
+    /// A program to be run in a container. Its stream goes both ways: bytes down are its input, and a [`Word`](crate::roster::Word) what else
+    /// it is told; bytes up are its output, the first saying whether as errors (2) or not (1).
+    Exec {
+        /// The container's id.
+        container: String,
+        /// Which program.
+        options: ExecOptions,
+    },
 }
 
 /// What a worker says on a stream, beside its bytes.
@@ -139,6 +147,11 @@ pub enum Streamed {
     Begins,
     /// It is done.
     Ends,
+    /// The program has ended.
+    Exited {
+        /// With this exit code.
+        code: i64,
+    },
     /// It cannot be done, or breaks off.
     Fails {
         /// There is no such thing; else the engine does not answer.

@@ -15,6 +15,7 @@ mod frames;
 mod keeper;
 pub mod local;
 pub mod memory;
+mod program;
 mod stream;
 
 use std::sync::Arc;

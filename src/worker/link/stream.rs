@@ -8,6 +8,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::frames::{Ask, Streamed};
+use super::program;
 use crate::client::{Client, Socket};
 use crate::roster::{Agent, AgentError};
 
@@ -40,6 +41,13 @@ async fn answer(socket: &mut Socket, ask: Ask, agent: &dyn Agent) {
                         },
                     }
                 }
+            }
+        },
+        Ask::Exec { container, options } => match agent.exec(&container, options).await {
+            Err(error) => say(socket, &failed(&error)).await,
+            Ok(running) => {
+                say(socket, &Streamed::Begins).await;
+                program::join(socket, running).await;
             }
         },
     }

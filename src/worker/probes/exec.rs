@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{READ, Target, no_answer};
 use crate::engine::exec::exit_code;
-use crate::engine::{EngineError, Exec, ExecOptions, Result};
+use crate::engine::{Ending, EngineError, Exec, ExecOptions, Result};
 
 /// So many programs are being started at once at most: each start costs the engine some hundredths of a second of a
 /// processor, and what it has to do for containers comes first.
@@ -93,7 +93,7 @@ async fn late(target: &Target, exec: &str, limit: Duration, written: &[u8]) -> A
     if let Some(code) = status.as_ref().ok().and_then(|status| status.exit_code) {
         return told(code, written);
     }
-    let killed = target.engine.kill_exec(exec).await.unwrap_or_default();
+    let killed = target.engine.end_exec(exec, Ending::Kill).await.unwrap_or_default();
     if !killed {
         let mut left = target.left.ids();
         left.push(exec.to_owned());

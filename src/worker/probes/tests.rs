@@ -269,7 +269,7 @@ async fn a_programs_exit_code_is_its_answer() {
         Answer::bad("exit 2", "no database\n")
     );
     assert_eq!(run("sleep 2").await.words, "no answer within 1 s");
-    assert_eq!(engine.calls(Verb::KillExec), 1, "what hangs is killed");
+    assert_eq!(engine.calls(Verb::EndExec), 1, "what hangs is killed");
     engine.exit(&id, 0);
     assert_eq!(run("true").await.good, None, "nothing is learnt of one that has ended");
     engine.go_away();
@@ -287,7 +287,7 @@ async fn programs_that_cannot_be_killed_are_not_piled_up() {
             status: 500,
             message: "no".to_owned(),
         };
-        engine.fail_next(Verb::KillExec, error);
+        engine.fail_next(Verb::EndExec, error);
         assert_eq!(ask(&target, &check).await.good, Some(false), "{asked}");
     }
     assert_eq!(engine.calls(Verb::Exec), 2);
