@@ -9,9 +9,9 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use cube::{
-    engine::LogOptions,
+    engine::{ExecOptions, LogOptions, Program},
     registry::{ApiError, Registry},
-    server::{self, Logs, ServerState},
+    server::{self, Containers, ServerState},
     store::{Options, Store},
     world::World,
 };
@@ -23,11 +23,15 @@ use tokio_util::sync::CancellationToken;
 use crate::Failure;
 
 /// There are no workers here.
-struct NoLogs;
+struct NoContainers;
 
 #[async_trait]
-impl Logs for NoLogs {
+impl Containers for NoContainers {
     async fn logs(&self, task: &Task, _: LogOptions) -> Result<BoxStream<'static, Result<Bytes, String>>, ApiError> {
+        Err(ApiError::not_found(Kind::Task, &task.metadata.name))
+    }
+
+    async fn exec(&self, task: &Task, _: ExecOptions) -> Result<Program, ApiError> {
         Err(ApiError::not_found(Kind::Task, &task.metadata.name))
     }
 }
@@ -48,7 +52,7 @@ pub fn serve(directory: &Path) -> Result<(), Failure> {
         println!("ready");
         let state = ServerState {
             registry,
-            logs: Arc::new(NoLogs),
+            containers: Arc::new(NoContainers),
             door: None,
             scheduling_policy: Default::default(),
             info: serde_json::json!({}),

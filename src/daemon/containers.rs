@@ -7,9 +7,9 @@ use cube_api::kinds::Kind;
 use cube_api::task::Task;
 use futures_util::stream::BoxStream;
 
-use crate::engine::{ExecOptions, LogOptions};
+use crate::engine::{ExecOptions, LogOptions, Program};
 use crate::registry::{ApiError, StatusReason};
-use crate::roster::{Agent, AgentError, Program, Roster};
+use crate::roster::{Agent, AgentError, Roster};
 use crate::server::Containers;
 
 /// Containers by way of the workers that are there.

@@ -10,6 +10,7 @@
 pub mod docker;
 mod error;
 pub mod exec;
+mod program;
 mod reference;
 pub mod sim;
 mod subpath;
@@ -23,6 +24,7 @@ use futures_util::stream::BoxStream;
 pub use docker::DockerEngine;
 pub use error::{EngineError, Result};
 pub use exec::{Ending, Exec, ExecOptions, ExecStatus, TerminalSize};
+pub use program::{PIECES, Program, Said, Told, Word};
 pub use types::{
     Action, Container, ContainerSpec, EngineEvent, EngineInfo, ImageInfo, LogChunk, LogOptions, Mount, MountSource,
     NamedImage, Network, NetworkInfo, NetworkSpec, PortSpec, Protocol, PublishedPort, PullProgress, State,

@@ -3,8 +3,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use super::Program;
-use crate::engine::{ExecOptions, LogOptions};
+use crate::engine::{ExecOptions, LogOptions, Program};
 
 /// A worker, as its manager sees it: in the same process, or over a link.
 #[async_trait]

@@ -6,7 +6,6 @@
 //! Guarantee: a node is never said to be silent for longer than this process has been awake to hear it. A restart, or a
 //! pause of the machine, begins everybody's silence anew.
 mod agent;
-mod program;
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 #[cfg(test)]
 pub(crate) use agent::tests::Nobody;
 pub use agent::{Agent, AgentError};
-pub use program::{PIECES, Program, Said, Told, Word};
 
 /// How often a worker is heard from at the latest, and how often [`Roster::keep_awake`] looks at the clock. A node's
 /// grace is a few of these; more often costs both sides a wake-up each time.

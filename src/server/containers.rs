@@ -5,9 +5,8 @@ use cube_api::task::Task;
 use futures_util::stream::BoxStream;
 
 use crate::{
-    engine::{ExecOptions, LogOptions},
+    engine::{ExecOptions, LogOptions, Program},
     registry::ApiError,
-    roster::Program,
 };
 
 /// Where containers are reached: by way of the workers.

@@ -24,9 +24,8 @@ use super::{
     objects::Call,
 };
 use crate::{
-    engine::TerminalSize,
+    engine::{Program, Said, TerminalSize, Told},
     registry::ApiError,
-    roster::{Program, Said, Told},
 };
 
 /// The protocols that are spoken, the best first.

@@ -26,9 +26,8 @@ use tower::ServiceExt;
 
 use super::{Containers, ServerState, router};
 use crate::{
-    engine::{ExecOptions, LogOptions},
+    engine::{ExecOptions, LogOptions, Program, Said, Told},
     registry::{ApiError, Registry},
-    roster::{Program, Said, Told},
     store::{Options, Store},
     world::World,
 };

@@ -12,8 +12,10 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use crate::engine::exec::exit_code;
-use crate::engine::{Ending, Engine, EngineError, Exec, ExecOptions, LogChunk, LogOptions};
-use crate::roster::{Agent, AgentError, PIECES, Program, Said, Told};
+use crate::engine::{
+    Ending, Engine, EngineError, Exec, ExecOptions, LogChunk, LogOptions, PIECES, Program, Said, Told,
+};
+use crate::roster::{Agent, AgentError};
 
 /// A worker that answers by its engine.
 pub struct EngineAgent(Arc<dyn Engine>);

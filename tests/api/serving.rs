@@ -4,9 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cube::{
-    engine::{ExecOptions, LogOptions},
+    engine::{ExecOptions, LogOptions, Program},
     registry::{ApiError, Registry},
-    roster::Program,
     server::{self, Containers, ServerState},
     store::Store,
     world::World,

@@ -17,9 +17,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use cube::{
-    engine::{ExecOptions, LogOptions},
+    engine::{ExecOptions, LogOptions, Program, Said, Told},
     registry::{ApiError, Registry, Write},
-    roster::{Program, Said, Told},
     server::{self, Containers, ServerState},
     store::{Options, Store},
     world::{Source, World},
@@ -209,15 +208,14 @@ impl Containers for Output {
 
     /// A program that repeats its input, and then says what it is, as an error; it ends with the number of its words.
     async fn exec(&self, _: &Task, options: ExecOptions) -> Result<Program, ApiError> {
-        let (input, mut told) = tokio::sync::mpsc::channel(1);
+        let (input, told) = tokio::sync::mpsc::channel(1);
         let (say, said) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
-            while options.stdin {
-                match told.recv().await {
-                    Some(Told::Input(bytes)) => drop(say.send(Said::Output { stderr: false, bytes }).await),
-                    Some(Told::Size(_)) => {}
-                    Some(Told::InputEnds) | None => break,
-                }
+            let mut inputs = options.stdin.then_some(told);
+            while let Some(told) = &mut inputs
+                && let Some(Told::Input(bytes)) = told.recv().await
+            {
+                let _ = say.send(Said::Output { stderr: false, bytes }).await;
             }
             let bytes = format!("{:?}\n", options.command).into();
             let _ = say.send(Said::Output { stderr: true, bytes }).await;

@@ -25,9 +25,9 @@ use super::local::LocalLink;
 use super::program;
 use super::stream::Piece;
 use super::{Assignment, Link as _, Taken};
-use crate::engine::{ExecOptions, LogOptions};
+use crate::engine::{ExecOptions, LogOptions, Program};
 use crate::registry::{Recorder, Registry};
-use crate::roster::{Agent, AgentError, Program, Roster, Session};
+use crate::roster::{Agent, AgentError, Roster, Session};
 use crate::server;
 
 /// A worker says something every few seconds; one that has been silent for so long is not there. Less than the grace of

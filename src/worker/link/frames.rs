@@ -129,7 +129,7 @@ pub enum Ask {
         /// Which of it.
         options: LogOptions,
     },
-    /// A program to be run in a container. Its stream goes both ways: bytes down are its input, and a [`Word`](crate::roster::Word) what else
+    /// A program to be run in a container. Its stream goes both ways: bytes down are its input, and a [`Word`](crate::engine::Word) what else
     /// it is told; bytes up are its output, the first saying whether as errors (2) or not (1).
     Exec {
         /// The container's id.

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::frames::Streamed;
 use crate::client::Socket;
-use crate::roster::{PIECES, Program, Said, Told, Word};
+use crate::engine::{PIECES, Program, Said, Told, Word};
 
 /// The first byte of a program's output.
 const OUT: u8 = 1;

@@ -1,4 +1,4 @@
-//! A program that runs in a container of some node, as its manager has it.
+//! A program that runs in a container, as whoever asked for it has it, in the same process or over a link.
 //!
 //! Flow: [`Program::input`] goes to it, [`Program::output`] comes from it and ends with [`Said::Ended`] or
 //! [`Said::Failed`]. Both are bounded: where nobody reads, the program waits. Whoever drops both hangs up on it.
@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::engine::TerminalSize;
+use super::TerminalSize;
 
 /// Pieces on their way at once, each way. Each is some ten kilobytes at most.
 pub const PIECES: usize = 16;
