@@ -48,6 +48,7 @@ macro_rules! contract {
 contract! {
     containers {
         a_container_lives_and_ends
+        what_runs_uses_something
         a_name_is_given_once
         only_the_own_cluster_is_listed
         what_cannot_run_is_told_when_it_starts

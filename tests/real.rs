@@ -19,6 +19,8 @@ mod dockerd;
 mod engine_gone;
 #[path = "real/execs.rs"]
 mod execs;
+#[path = "real/figures.rs"]
+mod figures;
 #[path = "real/main_job.rs"]
 mod main_job;
 #[path = "real/probes.rs"]

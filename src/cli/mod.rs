@@ -38,6 +38,7 @@ mod schema;
 mod status;
 mod stop;
 mod terminal;
+mod top;
 mod up;
 mod validate;
 mod version;
@@ -82,6 +83,7 @@ enum Verb {
     Restart(restart::Args),
     Approve(approve::Args),
     Nodes(nodes::Args),
+    Top(top::Args),
     Node(node::Args),
     Cordon(cordon::CordonArgs),
     Uncordon(cordon::UncordonArgs),
@@ -121,6 +123,7 @@ impl Verb {
             Self::Restart(args) => args.run(context).await,
             Self::Approve(args) => args.run(context).await,
             Self::Nodes(args) => args.run(context).await,
+            Self::Top(args) => args.run(context).await,
             Self::Node(args) => args.run(context).await,
             Self::Cordon(args) => args.run(context).await,
             Self::Uncordon(args) => args.run(context).await,

@@ -15,9 +15,11 @@ mod socket;
 mod transport;
 mod watch;
 
+use cube_api::figures::{NodeFigures, TaskFigures};
 use cube_api::kinds::{Kind, Resource};
 use cube_api::survey::PlacementSurvey;
 use http::Method;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use query::Target;
@@ -365,6 +367,35 @@ impl Client {
                 ..Ask::get(target)
             })
             .await
+    }
+
+    /// What nodes use, now.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn node_figures(&self, which: &Selection) -> Result<Vec<NodeFigures>, Error> {
+        self.figures("/figures/nodes", which).await
+    }
+
+    /// What Tasks use, now.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn task_figures(&self, which: &Selection) -> Result<Vec<TaskFigures>, Error> {
+        self.figures("/figures/tasks", which).await
+    }
+
+    async fn figures<T: DeserializeOwned>(&self, path: &str, which: &Selection) -> Result<Vec<T>, Error> {
+        let target = Target::api(path)
+            .with("namespace", which.namespace.as_deref().unwrap_or_default())
+            .with("labelSelector", &which.labels)
+            .into_text();
+        let mut value = self.transport.json(Ask::get(target)).await?;
+        let wrong = |error| {
+            let message = format!("figures that this release does not understand: {error}");
+            self.transport.nonsense(message)
+        };
+        serde_json::from_value(value["items"].take()).map_err(wrong)
     }
 
     /// Runs a program in a Task's container. What is said over the socket is told in `src/server/exec.rs`.

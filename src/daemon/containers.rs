@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cube_api::figures::Measured;
 use cube_api::kinds::Kind;
 use cube_api::task::Task;
 use futures_util::stream::BoxStream;
@@ -33,6 +34,11 @@ impl Containers for NodeContainers {
         agent.logs(id, options).await.map_err(|error| failed(task, error))
     }
 
+    async fn figures(&self, node: &str, containers: Vec<String>) -> Result<Measured, ApiError> {
+        let figures = self.agent(node)?.figures(containers).await;
+        figures.map_err(|error| ApiError::unavailable(error.to_string()))
+    }
+
     async fn exec(&self, task: &Task, options: ExecOptions) -> Result<Program, ApiError> {
         let (id, agent) = self.reach(task)?;
         agent.exec(id, options).await.map_err(|error| failed(task, error))
@@ -47,12 +53,17 @@ impl NodeContainers {
             let message = format!("task {name} has no container yet: {}", task.status.reason);
             return Err(ApiError::bad_request(message).about(Kind::Task, name));
         };
-        let Some(agent) = self.0.agent(node) else {
+        let agent = self.agent(node).map_err(|error| error.about(Kind::Task, name))?;
+        Ok((id, agent))
+    }
+
+    /// A node's worker.
+    fn agent(&self, node: &str) -> Result<Arc<dyn Agent>, ApiError> {
+        self.0.agent(node).ok_or_else(|| {
             let silent = self.0.silence(node).as_secs();
             let message = format!("the worker of node {node} is not there: nothing was heard of it for {silent} s");
-            return Err(ApiError::unavailable(message).about(Kind::Task, name));
-        };
-        Ok((id, agent))
+            ApiError::unavailable(message)
+        })
     }
 }
 

@@ -200,7 +200,7 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
     );
     if let Some((node, name, engine)) = own {
         let told = node.worker(&data_dir, &name, store.cluster(), &world)?;
-        let agent = Arc::new(EngineAgent::new(Arc::clone(&engine)));
+        let agent = Arc::new(EngineAgent::new(Arc::clone(&engine), world.clone()));
         let session = roster.enter(&name, &told.identity.worker, agent);
         let (link, keeping) = LocalLink::new(registry.clone(), &name, recorder.of("worker"));
         parts.run("the node's keeper", until(shutdown.clone(), keeping));

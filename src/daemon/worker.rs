@@ -80,7 +80,7 @@ pub async fn run(options: WorkerOptions, world: World) -> Result<(), DaemonError
     let shutdown = parts.shutdown.clone();
     let told = options.node.worker(&data_dir, &name, &cluster, &world)?;
     let remembered = data_dir.remembered();
-    let agent = Arc::new(EngineAgent::new(Arc::clone(&engine)));
+    let agent = Arc::new(EngineAgent::new(Arc::clone(&engine), world.clone()));
     let (link, dialer) = dial::link(dialling, &remembered, agent, world.clone(), ear(lines.clone()));
     let dialling = dialer.run(shutdown.clone());
     parts.trying("the link", async move {

@@ -13,6 +13,7 @@ mod logs;
 mod networks;
 mod pull;
 mod seen;
+mod usage;
 mod volumes;
 mod wire;
 
@@ -26,8 +27,9 @@ use bollard::Docker;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptions, ListContainersOptions,
-    ListImagesOptions, RemoveContainerOptions, RenameContainerOptions, StartContainerOptions,
+    ListImagesOptions, RemoveContainerOptions, RenameContainerOptions, StartContainerOptions, StatsOptions,
 };
+use cube_api::figures::Usage;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::Mutex;
@@ -145,6 +147,20 @@ impl DockerEngine {
         match self.docker.inspect_image(&parts.join("/")).await.map_err(fault::of) {
             Ok(answer) => seen::image(reference, answer).map(Some),
             Err(EngineError::Refused { status: 400 | 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn measure(&self, id: &str) -> Result<Option<Usage>> {
+        let options = StatsOptions {
+            stream: false,
+            one_shot: true,
+        };
+        let Ok(id) = segment(id) else { return Ok(None) };
+        let mut answers = std::pin::pin!(self.docker.stats(&id, Some(options)));
+        match answers.next().await.transpose().map_err(fault::of) {
+            Ok(answer) => Ok(answer.and_then(usage::usage)),
+            Err(EngineError::Refused { status: 404 | 409, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -419,6 +435,10 @@ impl Engine for DockerEngine {
             opened.map_err(|error| fault::missing(error, &format!("container {id}")))
         })
         .await
+    }
+
+    async fn usage(&self, id: &str) -> Result<Option<Usage>> {
+        self.asking("usage", self.measure(id)).await
     }
 
     async fn exec(&self, id: &str, options: ExecOptions) -> Result<Exec> {

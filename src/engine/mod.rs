@@ -19,6 +19,7 @@ mod types;
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use cube_api::figures::Usage;
 use futures_util::stream::BoxStream;
 
 pub use docker::DockerEngine;
@@ -58,7 +59,7 @@ pub trait Engine: Send + Sync + 'static {
     /// Every container labelled with this cluster, in whatever state, ordered by name.
     ///
     /// One filtered call, and one inspection each for those that neither run nor wait to be started: of a
-    /// [`State::Created`] or [`State::Running`] container `pid`, `started_at` and `finished_at` are `None` and `created_at`
+    /// [`State::Created`] or [`State::Running`] container `pid`, `layer`, `started_at` and `finished_at` are `None` and `created_at`
     /// has whole seconds ([`inspect`](Engine::inspect) has them all); everything else is filled in. One that goes while the
     /// list is made may be missing. Where the reference means another image by now, `image` may be the image's id.
     async fn list(&self, cluster: &str) -> Result<Vec<Container>>;
@@ -112,6 +113,10 @@ pub trait Engine: Send + Sync + 'static {
     /// What a container wrote, oldest first. Ends at the end of what was written or, with `follow`, when the container
     /// stops. A chunk is what the engine sends in one piece, mostly but not surely a line with its newline.
     async fn logs(&self, id: &str, options: LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>>;
+
+    /// What a running container uses, measured once and without rates; `None` when there is none that runs. What of it the
+    /// engine does not tell is absent.
+    async fn usage(&self, id: &str) -> Result<Option<Usage>>;
 
     /// Runs a program in a running container, beside its own ([`EngineError::NotRunning`]). One that cannot be run ends at
     /// once with 126 or 127, its output saying why. What it is joined to is open as long as the [`Exec`] is kept.

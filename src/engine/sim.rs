@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cube_api::figures::Usage;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use jiff::{RoundMode, TimestampRound, Unit};
@@ -46,6 +47,7 @@ pub enum Verb {
     Rename,
     Remove,
     Logs,
+    Usage,
     Exec,
     ExecStatus,
     ResizeExec,
@@ -70,6 +72,7 @@ impl Verb {
                 | Self::Events
                 | Self::Image
                 | Self::Logs
+                | Self::Usage
                 | Self::ExecStatus
                 | Self::Networks
                 | Self::Volumes
@@ -422,6 +425,10 @@ impl Engine for SimEngine {
         })?;
         let read = |mut reader: LogReader| async { reader.next().await.map(|chunk| (Ok(chunk), reader)) };
         Ok(stream::unfold(reader, read).boxed())
+    }
+
+    async fn usage(&self, id: &str) -> Result<Option<Usage>> {
+        self.call(Verb::Usage, |machine| Ok(machine.usage(id)))
     }
 
     async fn exec(&self, id: &str, options: ExecOptions) -> Result<Exec> {

@@ -149,6 +149,8 @@ pub struct Container {
     pub state: State,
     /// Its first process, while it runs.
     pub pid: Option<u32>,
+    /// The directory of the engine's machine that has what it writes into itself, where there is one.
+    pub layer: Option<String>,
     /// Its addresses, ordered; none while it does not run or is on the machine's network.
     pub addresses: Vec<String>,
     /// Its published ports, ordered, as they are bound now.

@@ -1,6 +1,7 @@
 //! What the manager can ask of a node's worker while it is there.
 use async_trait::async_trait;
 use bytes::Bytes;
+use cube_api::figures::Measured;
 use futures_util::stream::BoxStream;
 
 use crate::engine::{ExecOptions, LogOptions, Program};
@@ -17,6 +18,12 @@ pub trait Agent: Send + Sync {
         container: &str,
         options: LogOptions,
     ) -> Result<BoxStream<'static, Result<Bytes, String>>, AgentError>;
+
+    /// What the node and these of its containers use, now.
+    ///
+    /// # Errors
+    /// When the worker or its engine does not answer.
+    async fn figures(&self, containers: Vec<String>) -> Result<Measured, AgentError>;
 
     /// Runs a program in a container, beside its own.
     ///
@@ -51,6 +58,10 @@ pub(super) mod tests {
             _: LogOptions,
         ) -> Result<BoxStream<'static, Result<Bytes, String>>, AgentError> {
             Err(AgentError::NotFound(container.to_owned()))
+        }
+
+        async fn figures(&self, _: Vec<String>) -> Result<Measured, AgentError> {
+            Err(AgentError::Unavailable("nobody is there".to_owned()))
         }
 
         async fn exec(&self, container: &str, _: ExecOptions) -> Result<Program, AgentError> {

@@ -1,7 +1,7 @@
 //! What can be had of Tasks' containers, whichever node they are on.
 use async_trait::async_trait;
 use bytes::Bytes;
-use cube_api::task::Task;
+use cube_api::{figures::Measured, task::Task};
 use futures_util::stream::BoxStream;
 
 use crate::{
@@ -21,6 +21,12 @@ pub trait Containers: Send + Sync {
         task: &Task,
         options: LogOptions,
     ) -> Result<BoxStream<'static, Result<Bytes, String>>, ApiError>;
+
+    /// What a node and these of its containers use, now.
+    ///
+    /// # Errors
+    /// 503 when the node does not answer.
+    async fn figures(&self, node: &str, containers: Vec<String>) -> Result<Measured, ApiError>;
 
     /// Runs a program in the Task's container.
     ///

@@ -1,4 +1,4 @@
-//! Figures for Prometheus: requests, watches, the store, the process.
+//! Figures for Prometheus: requests, watches, the store, the process; and those of nodes and Tasks.
 use std::{
     fs,
     sync::{Arc, atomic::AtomicU64},
@@ -25,7 +25,11 @@ use prometheus_client::{
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, timeout};
 
-use super::{Server, WATCHES, answer, answer::Refusal};
+use super::{
+    Server, WATCHES, answer,
+    answer::Refusal,
+    figures::{self, Exposed},
+};
 
 /// The time in which a request has to be answered, but for the stream of a watch or log. Generous: a full disk or a
 /// large batch on a slow one takes seconds; beyond it a client is better off asking again.
@@ -66,6 +70,7 @@ pub(super) struct Metrics {
     memory: Gauge,
     descriptors: Gauge,
     cpu: Float,
+    exposed: Arc<Exposed>,
 }
 
 impl Metrics {
@@ -84,6 +89,7 @@ impl Metrics {
             memory: Gauge::default(),
             descriptors: Gauge::default(),
             cpu: Float::default(),
+            exposed: Arc::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("cube_requests", "Requests that were answered", metrics.requests.clone());
@@ -113,6 +119,7 @@ impl Metrics {
             metrics.descriptors.clone(),
         );
         registry.register("process_cpu_seconds", "CPU time that was used", metrics.cpu.clone());
+        registry.register_collector(Box::new(Arc::clone(&metrics.exposed)));
         metrics
     }
 
@@ -152,6 +159,7 @@ fn resident(status: &str) -> Option<i64> {
 /// `/metrics`.
 pub(super) async fn metrics(State(server): State<Arc<Server>>) -> Response {
     server.metrics.look(&server);
+    server.metrics.exposed.set(figures::all(&server).await);
     let mut text = String::new();
     match encode(&mut text, &server.metrics.registry) {
         Ok(()) => answer::typed(

@@ -22,6 +22,7 @@ mod connections;
 mod containers;
 mod discovery;
 mod exec;
+mod figures;
 mod health;
 mod link;
 mod logs;
@@ -135,6 +136,8 @@ pub fn router(state: ServerState, ending: CancellationToken) -> Router {
         .route("/apis/cube/v1/apply", post(apply::apply))
         .route("/apis/cube/v1/backup", get(backup::backup))
         .route("/apis/cube/v1/info", get(health::info))
+        .route("/apis/cube/v1/figures/nodes", get(figures::nodes))
+        .route("/apis/cube/v1/figures/tasks", get(figures::tasks))
         // Workers.
         .route("/apis/cube/v1/link/{node}", get(link::session))
         .route("/apis/cube/v1/link/{node}/{stream}", get(link::stream))

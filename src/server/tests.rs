@@ -14,7 +14,7 @@ use axum::{
     body::{Body, BodyDataStream},
 };
 use bytes::Bytes;
-use cube_api::{kinds::Kind, task::Task};
+use cube_api::{figures::Measured, kinds::Kind, task::Task};
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
@@ -47,6 +47,10 @@ impl Containers for Echo {
         }
         let text = format!("{} {:?} {}\n", task.metadata.name, options.tail, options.timestamps);
         Ok(stream::iter([Ok(Bytes::new()), Ok(text.into())]).boxed())
+    }
+
+    async fn figures(&self, node: &str, _: Vec<String>) -> Result<Measured, ApiError> {
+        Err(ApiError::unavailable(format!("there is no worker of node {node}")))
     }
 
     /// A program that says what it is told, and ends with 7 when its input does.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cube_api::figures::Measured;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -16,14 +17,21 @@ use crate::engine::{
     Ending, Engine, EngineError, Exec, ExecOptions, LogChunk, LogOptions, PIECES, Program, Said, Told,
 };
 use crate::roster::{Agent, AgentError};
+use crate::world::World;
+
+use super::figures::Sampler;
 
 /// A worker that answers by its engine.
-pub struct EngineAgent(Arc<dyn Engine>);
+pub struct EngineAgent {
+    engine: Arc<dyn Engine>,
+    sampler: Sampler,
+}
 
 impl EngineAgent {
     /// For the worker of that engine.
-    pub fn new(engine: Arc<dyn Engine>) -> Self {
-        Self(engine)
+    pub fn new(engine: Arc<dyn Engine>, world: World) -> Self {
+        let sampler = Sampler::new(engine.clone(), world);
+        Self { engine, sampler }
     }
 }
 
@@ -34,16 +42,20 @@ impl Agent for EngineAgent {
         container: &str,
         options: LogOptions,
     ) -> Result<BoxStream<'static, Result<Bytes, String>>, AgentError> {
-        let pieces = self.0.logs(container, options).await.map_err(failed)?;
+        let pieces = self.engine.logs(container, options).await.map_err(failed)?;
         let pieces = pieces.map(|chunk| chunk.map(|chunk| chunk.bytes).map_err(|error| error.to_string()));
         Ok(pieces.boxed())
     }
 
+    async fn figures(&self, containers: Vec<String>) -> Result<Measured, AgentError> {
+        self.sampler.figures(&containers).await.map_err(failed)
+    }
+
     async fn exec(&self, container: &str, options: ExecOptions) -> Result<Program, AgentError> {
-        let exec = self.0.exec(container, options).await.map_err(failed)?;
+        let exec = self.engine.exec(container, options).await.map_err(failed)?;
         let (input, told) = mpsc::channel(PIECES);
         let (say, said) = mpsc::channel(PIECES);
-        tokio::spawn(join(self.0.clone(), exec, told, say));
+        tokio::spawn(join(self.engine.clone(), exec, told, say));
         let output = stream::unfold(said, |mut said| async { said.recv().await.map(|next| (next, said)) });
         Ok(Program {
             input,

@@ -14,6 +14,7 @@ mod actor;
 mod agent;
 mod assign;
 mod engine_ends;
+mod figures;
 mod form;
 mod health;
 mod journal;

@@ -211,6 +211,7 @@ fn made(id: String, spec: crate::engine::ContainerSpec) -> Container {
         labels: spec.labels,
         state: crate::engine::State::Created,
         pid: None,
+        layer: None,
         addresses: vec![],
         ports: vec![],
         created_at: jiff::Timestamp::UNIX_EPOCH,

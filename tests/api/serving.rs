@@ -10,7 +10,7 @@ use cube::{
     store::Store,
     world::World,
 };
-use cube_api::{kinds::Kind, task::Task};
+use cube_api::{figures::Measured, kinds::Kind, task::Task};
 use futures_util::stream::BoxStream;
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -23,6 +23,10 @@ struct NoContainers;
 impl Containers for NoContainers {
     async fn logs(&self, task: &Task, _: LogOptions) -> Result<BoxStream<'static, Result<Bytes, String>>, ApiError> {
         Err(ApiError::not_found(Kind::Task, &task.metadata.name))
+    }
+
+    async fn figures(&self, node: &str, _: Vec<String>) -> Result<Measured, ApiError> {
+        Err(ApiError::unavailable(format!("there is no worker of node {node}")))
     }
 
     async fn exec(&self, task: &Task, _: ExecOptions) -> Result<Program, ApiError> {

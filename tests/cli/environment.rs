@@ -23,7 +23,7 @@ use cube::{
     store::{Options, Store},
     world::{Source, World},
 };
-use cube_api::{kinds::Kind, task::Task};
+use cube_api::{figures::Measured, kinds::Kind, task::Task};
 use futures_util::{
     StreamExt as _,
     stream::{self, BoxStream},
@@ -204,6 +204,10 @@ impl Containers for Output {
             Ok(Bytes::from(format!("{time}line {n} of {name}\n")))
         });
         Ok(stream::iter(lines.collect::<Vec<_>>()).boxed())
+    }
+
+    async fn figures(&self, node: &str, _: Vec<String>) -> Result<Measured, ApiError> {
+        Err(ApiError::unavailable(format!("there is no worker of node {node}")))
     }
 
     /// A program that repeats its input, and then says what it is, as an error; it ends with the number of its words.

@@ -28,7 +28,7 @@ pub async fn a_container_lives_and_ends(bench: Bench) {
     assert!(seen.started_at >= Some(seen.created_at));
     let listed = engine.list(&bench.cluster).await.expect("a list");
     let mut as_listed = seen.clone();
-    (as_listed.pid, as_listed.started_at) = (None, None);
+    (as_listed.pid, as_listed.layer, as_listed.started_at) = (None, None, None);
     as_listed.created_at = Timestamp::from_second(seen.created_at.as_second()).expect("a time");
     assert_eq!(listed, [as_listed]);
 
@@ -48,6 +48,20 @@ pub async fn a_container_lives_and_ends(bench: Bench) {
     engine.remove(&id, false).await.expect("removed already");
     assert_eq!(engine.inspect(&id).await, Ok(None));
     assert_eq!(engine.list(&bench.cluster).await, Ok(vec![]));
+}
+
+pub async fn what_runs_uses_something(bench: Bench) {
+    let engine = &bench.engine;
+    let spec = bench.sleeper("it");
+    let id = engine.create(&spec).await.expect("created");
+    assert_eq!(engine.usage(&id).await, Ok(None), "it does not run");
+    engine.start(&id).await.expect("started");
+    let usage = engine.usage(&id).await.expect("an answer").expect("a usage");
+    let (cpu, memory) = (usage.cpu.expect("processors"), usage.memory.expect("memory"));
+    assert!(cpu.usage_core_nano_seconds > 0 && cpu.usage_nano_cores.is_none());
+    assert!(memory.working_set_bytes > 0);
+    engine.remove(&id, true).await.expect("removed");
+    assert_eq!(engine.usage(&id).await, Ok(None), "it is gone");
 }
 
 pub async fn a_name_is_given_once(bench: Bench) {

@@ -1,7 +1,7 @@
 //! Manager and workers as processes of their own, each worker with an engine of its own.
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -411,4 +411,41 @@ fn a_program_is_run_on_whichever_worker_and_a_worker_that_goes_is_told() {
     cube.await_true("it can be reached again", || {
         cube.cube(&["exec", "t", "true"]).status.success()
     });
+}
+
+#[test]
+fn figures_come_from_every_worker_and_one_that_hangs_holds_up_nobody() {
+    let cube = Cube::manager();
+    let a = Worker::start(&cube, "a");
+    let b = Worker::start(&cube, "b");
+    for node in ["a", "b"] {
+        cube.write(
+            &format!("{node}.json"),
+            &task(node, &json!({ "nodeSelector": { "cube/node": node } })),
+        );
+    }
+    cube.await_running("a");
+    cube.await_running("b");
+    let told = |what: &str| -> Vec<Value> {
+        let told: Value = serde_json::from_str(&cube.ok(&["top", what, "-o", "json"])).unwrap();
+        told["items"].as_array().unwrap().clone()
+    };
+    let cpu = |items: &[Value], name: &str| {
+        let of = items.iter().find(|item| item["name"] == name).unwrap();
+        of.pointer("/usage/cpu/usageNanoCores").is_some()
+    };
+    for what in ["tasks", "nodes"] {
+        let items = told(what);
+        assert!(cpu(&items, "a") && cpu(&items, "b"), "{items:?}");
+    }
+    a.process.signal(Signal::STOP);
+    let began = Instant::now();
+    let items = told("tasks");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(!cpu(&items, "a") && cpu(&items, "b"), "{items:?}");
+    let shown = cube.ok(&["top", "nodes"]);
+    let row = shown.lines().find(|line| line.starts_with("a ")).unwrap();
+    assert!(row.contains(" -  ") && row.contains("worker"), "{shown}");
+    a.process.signal(Signal::CONT);
+    drop(b);
 }

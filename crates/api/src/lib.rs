@@ -6,6 +6,7 @@ pub mod condition;
 pub mod deployment;
 pub mod error;
 pub mod event;
+pub mod figures;
 pub mod hash;
 pub mod kinds;
 pub mod meta;

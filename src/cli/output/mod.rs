@@ -124,6 +124,14 @@ impl Output {
         self.bytes(table.render(self.out.colour).as_bytes())
     }
 
+    /// Data begins anew: on a terminal at its top, elsewhere after an empty line.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn anew(&self) -> Result<(), CliError> {
+        self.bytes(if self.out.terminal { b"\x1b[H\x1b[J" } else { b"\n" })
+    }
+
     /// Data's text in a style, if that is shown.
     pub fn paint(&self, style: Style, text: &str) -> String {
         style.paint(text, self.out.colour)

@@ -33,6 +33,9 @@ pub(super) fn inspected(answer: ContainerInspectResponse) -> Result<Container> {
             .pid
             .and_then(|pid| u32::try_from(pid).ok())
             .filter(|pid| *pid != 0),
+        layer: answer
+            .graph_driver
+            .and_then(|driver| driver.data.get("UpperDir").cloned()),
         addresses: addresses(settings.networks.unwrap_or_default().into_values()),
         ports: bound_ports(settings.ports.unwrap_or_default()),
         created_at: answer
@@ -98,6 +101,7 @@ pub(super) fn listed(answer: ContainerSummary) -> Result<std::result::Result<Con
         },
         state,
         pid: None,
+        layer: None,
         ports,
         created_at: answer
             .created

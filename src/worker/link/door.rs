@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
+use cube_api::figures::Measured;
 use cube_api::kinds::{Kind, Resource as _};
 use cube_api::node::Node;
 use cube_api::task::Task;
@@ -317,6 +318,15 @@ impl Agent for RemoteAgent {
         Ok(pieces
             .filter(|piece| future::ready(!matches!(piece, Ok(bytes) if bytes.is_empty())))
             .boxed())
+    }
+
+    async fn figures(&self, containers: Vec<String>) -> Result<Measured, AgentError> {
+        let mut socket = self.begin(Ask::Figures { containers }).await?;
+        let measured = match piece(&mut socket).await {
+            Some(Piece::Bytes(bytes)) => serde_json::from_slice(&bytes).ok(),
+            _ => None,
+        };
+        measured.ok_or_else(|| AgentError::Unavailable("the node's worker broke off".to_owned()))
     }
 
     async fn exec(&self, container: &str, options: ExecOptions) -> Result<Program, AgentError> {

@@ -129,6 +129,11 @@ pub enum Ask {
         /// Which of it.
         options: LogOptions,
     },
+    /// What the node and its containers use: one message of JSON.
+    Figures {
+        /// Which containers, by id.
+        containers: Vec<String>,
+    },
     /// A program to be run in a container. Its stream goes both ways: bytes down are its input, and a [`Word`](crate::engine::Word) what else
     /// it is told; bytes up are its output, the first saying whether as errors (2) or not (1).
     Exec {

@@ -43,6 +43,14 @@ async fn answer(socket: &mut Socket, ask: Ask, agent: &dyn Agent) {
                 }
             }
         },
+        Ask::Figures { containers } => match agent.figures(containers).await {
+            Err(error) => say(socket, &failed(&error)).await,
+            Ok(measured) => {
+                say(socket, &Streamed::Begins).await;
+                let text = serde_json::to_vec(&measured).unwrap_or_default();
+                let _ = socket.send(Message::binary(text)).await;
+            }
+        },
         Ask::Exec { container, options } => match agent.exec(&container, options).await {
             Err(error) => say(socket, &failed(&error)).await,
             Ok(running) => {
