@@ -21,6 +21,10 @@ mod engine_gone;
 mod execs;
 #[path = "real/figures.rs"]
 mod figures;
+#[path = "real/fleet.rs"]
+mod fleet;
+#[path = "real/losses.rs"]
+mod losses;
 #[path = "real/main_job.rs"]
 mod main_job;
 #[path = "real/probes.rs"]

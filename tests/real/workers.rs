@@ -7,85 +7,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::dockerd::Dockerd;
+use super::fleet::{Worker, task};
 use super::harness::{Cube, Process, docker, shown};
-
-/// A worker and its engine.
-struct Worker {
-    name: &'static str,
-    engine: Dockerd,
-    process: Process,
-}
-
-fn process(cube: &Cube, name: &str, engine: &str) -> Process {
-    let data = cube.path(name);
-    let arguments = [
-        "worker",
-        "--node-name",
-        name,
-        "--data-dir",
-        data.to_str().unwrap(),
-        "--docker-host",
-        engine,
-    ];
-    Process::spawn(cube.command(&arguments))
-}
-
-impl Worker {
-    /// A worker that its manager knows.
-    fn start(cube: &Cube, name: &'static str) -> Self {
-        let engine = Dockerd::start();
-        let process = process(cube, name, &engine.address());
-        let worker = Self { name, engine, process };
-        cube.await_true(&format!("node {name} is ready"), || worker.ready(cube) == "True");
-        worker
-    }
-
-    fn start_again(&mut self, cube: &Cube) {
-        self.process = process(cube, self.name, &self.engine.address());
-    }
-
-    /// What its Node says of it.
-    fn ready(&self, cube: &Cube) -> String {
-        let node = cube.object("node", self.name);
-        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
-        ready.map_or_else(String::new, |ready| ready["status"].as_str().unwrap().to_owned())
-    }
-
-    /// The running containers of a Task, by the engine's word.
-    fn running(&self, task: &str) -> Vec<String> {
-        let label = format!("label=cube.task={task}");
-        let listed = docker(
-            Some(&self.engine.address()),
-            &["ps", "--quiet", "--no-trunc", "--filter", &label],
-        );
-        listed.lines().map(str::to_owned).collect()
-    }
-
-    /// All that run there.
-    fn all(&self) -> Vec<String> {
-        let listed = docker(Some(&self.engine.address()), &["ps", "--quiet", "--no-trunc"]);
-        listed.lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.process.child.kill();
-        let _ = self.process.child.wait();
-    }
-}
-
-/// A Task that counts aloud, and is moved off a lost node after a second.
-fn task(name: &str, more: &Value) -> String {
-    let mut spec = json!({
-        "image": "busybox", "init": true, "network": "none",
-        "command": ["sh", "-c", "n=0; while true; do echo line $n; n=$((n + 1)); sleep 1; done"],
-        "tolerations": [{ "key": "cube/unreachable", "operator": "Exists", "tolerationSeconds": 1 }],
-    });
-    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    json!({ "apiVersion": "cube/v1", "kind": "Task", "metadata": { "name": name }, "spec": spec }).to_string()
-}
 
 #[test]
 fn a_manager_or_a_worker_that_is_killed_stops_nothing_and_all_is_caught_up() {
