@@ -13,6 +13,7 @@ mod cube;
 mod fifty;
 mod heal;
 mod idle;
+mod placed;
 mod report;
 mod small;
 mod store;
@@ -36,7 +37,16 @@ pub struct Effort {
     pub rounds: usize,
 }
 
-const NAMES: [&str; 7] = ["add-one", "heal", "idle", "small", "unchanged", "store", "fifty"];
+const NAMES: [&str; 8] = [
+    "add-one",
+    "heal",
+    "idle",
+    "small",
+    "placed",
+    "unchanged",
+    "store",
+    "fifty",
+];
 
 async fn measure(name: &str, effort: Effort) -> Result<Vec<Row>> {
     match name {
@@ -45,6 +55,7 @@ async fn measure(name: &str, effort: Effort) -> Result<Vec<Row>> {
         "heal" => heal::measure(effort).await,
         "idle" => idle::measure(effort).await,
         "small" => small::measure(effort).await,
+        "placed" => placed::measure(effort).await,
         "unchanged" => unchanged::measure(effort).await,
         _ => store::measure(effort).await,
     }

@@ -284,3 +284,115 @@ fn a_node_that_is_lost_while_it_drains_is_left_all_the_same() {
     cube.await_true("it is told apart", || b.ready(&cube) == "True");
     assert_eq!(cube.object("deployment", "web")["status"]["readyReplicas"], 4);
 }
+
+#[test]
+fn labels_and_taints_that_change_under_running_tasks_move_only_who_must_go() {
+    let cube = Cube::manager();
+    let (a, b) = (Worker::start(&cube, "a"), Worker::start(&cube, "b"));
+    let node = |merge: Value| {
+        let code = cube.patch("/apis/cube/v1/nodes/a", &merge.to_string());
+        assert_eq!(code, 200, "{merge}");
+    };
+    node(json!({ "metadata": { "labels": { "disk": "ssd" } } }));
+    let on_ssd = json!({ "nodeSelector": { "disk": "ssd" } });
+    let mut bears = on_ssd.clone();
+    bears["tolerations"] = json!([{ "key": "gpu", "operator": "Exists" }]);
+    cube.write("goes.json", &task("goes", &on_ssd));
+    cube.write("bears.json", &task("bears", &bears));
+    for name in ["goes", "bears"] {
+        assert_eq!(cube.await_running(name)["node"], "a");
+    }
+    let (goes, bears) = (a.running("goes"), a.running("bears"));
+    // Who runs is not asked again whether they fit.
+    node(json!({ "metadata": { "labels": { "disk": null } } }));
+    node(json!({ "spec": { "taints": [{ "key": "gpu", "effect": "NoSchedule" }] } }));
+    cube.write("new.json", &task("new", &json!({})));
+    assert_eq!(cube.await_running("new")["node"], "b");
+    assert_eq!((a.running("goes"), a.running("bears")), (goes, bears.clone()));
+
+    node(json!({ "spec": { "taints": [{ "key": "gpu", "effect": "NoExecute" }] } }));
+    let status = cube.await_status("goes", "that no node takes it", |status| {
+        status["node"].is_null() && status["reason"] == "Unschedulable"
+    });
+    assert!(a.running("goes").is_empty());
+    assert!(status["message"].as_str().unwrap().contains("disk=ssd"), "{status}");
+    assert_eq!(a.running("bears"), bears, "who bears it stays");
+    node(json!({ "metadata": { "labels": { "disk": "ssd" } }, "spec": { "taints": null } }));
+    assert_eq!(cube.await_running("goes")["node"], "a");
+    assert_eq!(b.all().len(), 1);
+}
+
+/// A figure of docs/benchmarks.md, not a test of every day: `cargo test --release --test real -- --ignored --nocapture
+/// loss_of_one`.
+#[test]
+#[ignore = "a figure, for a machine that does nothing else"]
+fn the_loss_of_one_of_three_nodes_with_30_tasks() {
+    let cube = Cube::manager();
+    let (a, b) = (Worker::start(&cube, "a"), Worker::start(&cube, "b"));
+    let mut c = Worker::start(&cube, "c");
+    for number in 0..30 {
+        let name = format!("t{number}");
+        cube.write(&format!("{name}.json"), &task(&name, &json!({})));
+    }
+    cube.await_true("ten on each", || {
+        [&a, &b, &c].iter().all(|worker| worker.all().len() == 10)
+    });
+    let straight = straight(&[&a, &b]);
+    let lost = Instant::now();
+    c.process.kill();
+    let mut told = None;
+    cube.await_true("all run elsewhere", || {
+        if told.is_none() && c.ready(&cube) == "Unknown" {
+            told = Some(lost.elapsed());
+        }
+        let tasks = cube.list("tasks");
+        tasks
+            .iter()
+            .all(|task| task["status"]["node"] != "c" && task["status"]["phase"] == "Running")
+    });
+    println!(
+        "lost: not ready after {:.2} s, all 30 running after {:.2} s; grace 15 s and toleration 1 s; ten starts straight on the engines: {:.2} s",
+        told.unwrap_or_default().as_secs_f64(),
+        lost.elapsed().as_secs_f64(),
+        straight.as_secs_f64()
+    );
+}
+
+/// How long these engines need for ten containers of the same kind, five each, four under way.
+fn straight(workers: &[&Worker]) -> Duration {
+    use cube::engine::{ContainerSpec, DockerEngine, Engine as _};
+    use futures_util::StreamExt as _;
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let began = Instant::now();
+    runtime.block_on(async {
+        let engines: Vec<DockerEngine> = workers
+            .iter()
+            .map(|worker| DockerEngine::connect(Some(&worker.engine.address())).unwrap())
+            .collect();
+        let started = futures_util::stream::iter(0..10).map(|number| {
+            let engine = &engines[number % engines.len()];
+            async move {
+                let spec = ContainerSpec {
+                    name: format!("straight-{number}"),
+                    image: "busybox".to_owned(),
+                    command: Some(vec!["sleep".to_owned(), "100000".to_owned()]),
+                    init: true,
+                    ..ContainerSpec::default()
+                };
+                let id = engine.create(&spec).await.unwrap();
+                engine.start(&id).await.unwrap();
+            }
+        });
+        started.buffer_unordered(4).collect::<Vec<()>>().await;
+    });
+    let took = began.elapsed();
+    for worker in workers {
+        let address = worker.engine.address();
+        let ids = docker(Some(&address), &["ps", "--quiet", "--filter", "name=straight"]);
+        for id in ids.lines() {
+            docker(Some(&address), &["rm", "--force", id]);
+        }
+    }
+    took
+}
