@@ -45,7 +45,7 @@ mod version;
 mod wait;
 mod worker;
 
-use std::process::ExitCode;
+use std::{pin::Pin, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -153,7 +153,9 @@ pub fn main() -> ExitCode {
     };
     let ended = match builder.enable_all().build() {
         Ok(runtime) => {
-            let ended = runtime.block_on(verb.run(&context));
+            // In a box: of all that verbs do there is then one copy in the binary, not one for each way to wait for it.
+            let running: Pin<Box<dyn Future<Output = _>>> = Box::pin(verb.run(&context));
+            let ended = runtime.block_on(running);
             // A read of standard input that nobody waits for any more must not hold the end up.
             runtime.shutdown_background();
             ended

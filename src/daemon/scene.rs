@@ -1,6 +1,7 @@
 //! What is going on, and which lines that gives: pure, fed with facts, Events and changes of objects.
 use std::collections::{BTreeMap, BTreeSet};
 
+use cube_api::condition::{self, READY, Truth};
 use cube_api::deployment::Deployment;
 use cube_api::event::EventType;
 use cube_api::kinds::Kind;
@@ -413,7 +414,11 @@ fn is_settled(object: &Object) -> bool {
     if let Some(task) = object.try_typed::<Task>() {
         let current = task.status.observed_generation == task.metadata.generation;
         return match task.status.phase {
-            Phase::Running => current && task.status.reason == "Running",
+            Phase::Running => {
+                let ready = condition::find(&task.status.conditions, READY);
+                let unready = ready.is_some_and(|ready| ready.status != Truth::True);
+                current && task.status.reason == "Running" && !unready
+            }
             Phase::Completed | Phase::Failed => true,
             Phase::Pending | Phase::Scheduled => false,
         };
@@ -423,7 +428,7 @@ fn is_settled(object: &Object) -> bool {
         status.observed_generation == deployment.metadata.generation
             && status.updated_replicas == wished
             && status.replicas == wished
-            && status.ready_replicas == wished
+            && status.available_replicas == wished
     })
 }
 
