@@ -131,6 +131,50 @@ fn a_manager_that_is_killed_at_any_moment_of_a_placement_places_each_task_once()
 }
 
 #[test]
+fn probes_and_what_comes_of_them_go_on_without_a_manager() {
+    let mut cube = Cube::manager();
+    let mut a = Worker::start(&cube, "a");
+    let probe =
+        json!({ "exec": { "command": ["sh", "-c", "test ! -e /dead"] }, "periodSeconds": 1, "failureThreshold": 2 });
+    let spec = json!({ "livenessProbe": probe, "readinessProbe": probe, "terminationGracePeriodSeconds": 1 });
+    cube.write("t.json", &task("t", &spec));
+    cube.await_status("t", "that it is ready", |status| {
+        status["probes"][0]["result"] == "Success"
+    });
+    let address = a.engine.address();
+    let dies = |a: &Worker| {
+        let before = a.running("t");
+        docker(Some(&address), &["exec", &before[0], "touch", "/dead"]);
+        await_true("it is started again", || {
+            let now = a.running("t");
+            now.len() == 1 && now != before
+        });
+    };
+    cube.kill();
+    dies(&a);
+    // A worker that begins without a manager goes on by what the one before wrote down.
+    await_true("that is written down", || {
+        let written = std::fs::read_to_string(cube.path("a/worker/assignments")).unwrap();
+        written.contains("\"restarts\":1")
+    });
+    a.process.kill();
+    a.start_again(&cube);
+    dies(&a);
+    cube.start();
+    let status = cube.await_status("t", "that the manager has caught up", |status| status["restarts"] == 2);
+    assert_eq!(status["lastTermination"]["reason"], "Unhealthy", "{status}");
+}
+
+/// Waits for something that no manager has to be asked about.
+fn await_true(what: &str, mut is: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is() {
+        assert!(began.elapsed() < super::harness::LIMIT, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_crash_loop_on_each_of_three_nodes_harms_nobody() {
     let cube = Cube::manager();
     let workers = [
