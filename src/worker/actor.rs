@@ -62,8 +62,8 @@ pub struct Slot {
     /// What was remembered before the last end was judged: an engine that is being stopped stops its containers first,
     /// and only its going tells that from a failure.
     pub before_end: Option<BeforeEnd>,
-    /// Asks the container that runs.
-    pub prober: Option<Prober>,
+    /// Asks the container that runs, with a number by which what it says is told from another's.
+    pub prober: Option<(u64, Prober)>,
 }
 
 impl Slot {
@@ -113,8 +113,8 @@ pub enum Message {
     Probed {
         /// uid of its Task.
         uid: String,
-        /// The container.
-        container: String,
+        /// Who asks.
+        number: u64,
         /// What is known now.
         report: Report,
     },

@@ -50,9 +50,13 @@ impl Actor {
         };
         if wanted.is_empty() {
             slot.prober = None;
+            // What was known is of no probe any more, unless that is still to be found out.
+            if !depends_on_image(&slot.task.spec) || self.healthchecks.contains_key(&seen.image_id) {
+                slot.progress.health = None;
+            }
             return;
         }
-        let is_right = |prober: &Prober| prober.is_of(&seen.id, address.as_ref(), &wanted);
+        let is_right = |(_, prober): &(u64, Prober)| prober.is_of(&seen.id, address.as_ref(), &wanted);
         if slot.prober.as_ref().is_some_and(is_right) {
             return;
         }
@@ -70,23 +74,25 @@ impl Actor {
             turns: self.exec_turns.clone(),
             left: Arc::default(),
         };
-        let (sender, uid, container) = (self.sender.clone(), uid.to_owned(), seen.id.clone());
+        let (sender, uid, number) = (self.sender.clone(), uid.to_owned(), self.world.random());
         let tell = move |report| {
-            let (uid, container) = (uid.clone(), container.clone());
-            let _ = sender.send(Message::Probed { uid, container, report });
+            let uid = uid.clone();
+            let _ = sender.send(Message::Probed { uid, number, report });
         };
         let (prober, first) = Prober::begin(target, wanted, age, &known, self.world.clone(), tell);
-        slot.prober = Some(prober);
+        slot.prober = Some((number, prober));
         slot.progress.health = Some(health(&seen.id, first));
     }
 
     /// There is something new of a container's probes.
-    pub(super) fn probed(&mut self, uid: &str, container: &str, report: Report) {
+    pub(super) fn probed(&mut self, uid: &str, number: u64, report: Report) {
         let Some(slot) = self.slots.get_mut(uid) else { return };
-        let before = slot.progress.health.as_ref();
-        let Some(before) = before.filter(|health| health.container == container && slot.prober.is_some()) else {
+        // Another one asks by now, or nobody: of other probes, or another container.
+        let asks = slot.prober.as_ref().is_some_and(|(asking, _)| *asking == number);
+        let Some(before) = slot.progress.health.as_ref().filter(|_| asks) else {
             return;
         };
+        let container = before.container.clone();
         let mut told = Vec::new();
         if let Some(unhealthy) = &report.unhealthy {
             let message = format!("{}; stopping it to start it again", unhealthy.message);
@@ -106,7 +112,7 @@ impl Actor {
                 _ => {}
             }
         }
-        slot.progress.health = Some(health(container, report));
+        slot.progress.health = Some(health(&container, report));
         let task = slot.task.clone();
         for (kind, reason, message) in told {
             self.link.event(&task, kind, reason, message);

@@ -418,7 +418,7 @@ impl Actor {
                     self.dirty.insert(uid);
                 }
             }
-            Message::Probed { uid, container, report } => self.probed(&uid, &container, report),
+            Message::Probed { uid, number, report } => self.probed(&uid, number, report),
             Message::Inspected(id, seen) => self.inspected(id, seen),
             Message::Network(namespace, result) => self.network(namespace, result),
             Message::NetworkRemoved(namespace) => self.network_removed(&namespace),

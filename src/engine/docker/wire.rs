@@ -115,11 +115,13 @@ impl Wire {
     /// Sends a request whose connection becomes something else with the answer.
     pub(super) async fn upgrade(&self, path: &str, headers: HeaderMap, body: Bytes) -> Result<Response<Incoming>> {
         let answer = self.answer(Method::POST, path, &[], headers, body).await?;
-        // Old engines answer with 200 and go on as if it had been the other.
-        if matches!(answer.status(), StatusCode::SWITCHING_PROTOCOLS | StatusCode::OK) {
-            return Ok(answer);
+        match answer.status() {
+            StatusCode::SWITCHING_PROTOCOLS => Ok(answer),
+            status if status.is_success() => Err(EngineError::BadAnswer {
+                message: format!("{status} to a request for a connection"),
+            }),
+            _ => Err(refusal(answer).await?),
         }
-        Err(refusal(answer).await?)
     }
 
     async fn answer(
