@@ -99,8 +99,10 @@ async fn one(client: &Client, context: &Context, id: &ObjectId, value: &Value) -
     for (heading, table) in &of_kind.tables {
         section(context, heading, table)?;
     }
-    if id.kind == Kind::Deployment {
-        tasks(client, context, value).await?;
+    match id.kind {
+        Kind::Deployment => tasks(client, context, value).await?,
+        Kind::Node => tasks_of_node(client, context, &id.name).await?,
+        _ => {}
     }
     if id.kind != Kind::Event {
         happened(client, context, id).await?;
@@ -165,6 +167,20 @@ async fn tasks(client: &Client, context: &Context, value: &Value) -> Result<(), 
     let mut table = Table::new(["NAME", "STATUS", "RESTARTS", "NODE", "AGE", "WHY"]);
     for task in &tasks {
         table.row(facts::task_row(task, context.world.now()));
+    }
+    section(context, "Tasks", &table)
+}
+
+/// What the node has, and what that asks for.
+async fn tasks_of_node(client: &Client, context: &Context, node: &str) -> Result<(), CliError> {
+    let selection = Selection {
+        fields: format!("status.node={node}"),
+        ..Selection::default()
+    };
+    let tasks = client.list_typed::<Task>(&selection).await?.items;
+    let mut table = Table::new(["NAMESPACE", "NAME", "STATUS", "RESTARTS", "CPU", "MEMORY", "AGE", "WHY"]);
+    for task in &tasks {
+        table.row(facts::row_of_node(task, context.world.now()));
     }
     section(context, "Tasks", &table)
 }

@@ -147,6 +147,24 @@ pub fn task_row(task: &Task, now: Timestamp) -> Vec<Cell> {
     ]
 }
 
+/// A Task as a row of its node's: what it asks for instead of where it is.
+pub fn row_of_node(task: &Task, now: Timestamp) -> Vec<Cell> {
+    let [name, state, restarts, _, age, why]: [Cell; 6] = task_row(task, now).try_into().unwrap_or_default();
+    let resources = &task.spec.resources;
+    let amount = |amount: u64, shown: String| if amount == 0 { "-".to_owned() } else { shown };
+    let (cpu, memory) = (resources.cpu_request_milli(), resources.memory_request());
+    vec![
+        task.metadata.namespace().into(),
+        name,
+        state,
+        restarts,
+        amount(cpu, Quantity::from_milli(cpu).to_string()).into(),
+        amount(memory, words::size(memory)).into(),
+        age,
+        why,
+    ]
+}
+
 /// What is wished of a container.
 fn wishes(facts: &mut Facts, spec: &TaskSpec) {
     facts.add("Image", spec.image.as_str());

@@ -84,7 +84,11 @@ impl Sampler {
         {
             return Ok(last.measured.clone());
         }
-        let before = match state.last.take().filter(|last| last.taken.elapsed() < OLD) {
+        // What was measured of other containers alone, or long ago, says nothing of how much these use now.
+        let serves = |last: &Sample| {
+            last.taken.elapsed() < OLD && containers.iter().all(|id| last.measured.containers.contains_key(id))
+        };
+        let before = match state.last.take().filter(serves) {
             Some(last) => last,
             None => self.sample(&mut state, containers).await?,
         };
@@ -247,6 +251,8 @@ mod tests {
         assert_eq!(engine.calls(Verb::Usage), 3, "one more makes two");
         tokio::time::sleep(Duration::from_secs(100)).await;
         let later = sampler.figures(&ids).await.unwrap();
+        let cpu = later.containers[&id].cpu.as_ref().unwrap();
+        assert!(cpu.usage_nano_cores.is_some());
         assert_eq!(engine.calls(Verb::Usage), 7, "too old to say anything");
         assert!(!later.containers.contains_key("gone"));
         engine.go_away();

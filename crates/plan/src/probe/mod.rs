@@ -73,12 +73,28 @@ impl Answer {
     }
 
     fn shown(&self) -> String {
-        let details = one_line(&self.details);
+        let details = one_line(&without_tags(&self.details));
         match (self.good, details.as_str()) {
             (Some(true), _) | (_, "") => self.words.clone(),
             (_, details) => format!("{}: {details}", self.words),
         }
     }
+}
+
+/// A page's text: its tags say nothing to people. What is no page stays as it is.
+fn without_tags(text: &str) -> String {
+    if !text.trim_start().starts_with('<') {
+        return text.to_owned();
+    }
+    let mut words = String::new();
+    let mut rest = text;
+    while let Some((before, tag)) = rest.split_once('<') {
+        words.push_str(before);
+        words.push(' ');
+        rest = tag.split_once('>').map_or("", |(_, after)| after);
+    }
+    words.push_str(rest);
+    words
 }
 
 /// Text as one line that cannot act on a terminal.
@@ -338,7 +354,8 @@ pub fn waits_for(probes: &[ProbeStatus]) -> Option<(bool, String)> {
     let probe = asked.find(|probe| probe.result != ProbeResult::Success)?;
     let failing = !probe.message.is_empty();
     let message = match probe.message.as_str() {
-        "" => format!("waiting for {}", probe.probe.shown()),
+        "" if probe.probe == ProbeKind::Healthcheck => format!("waiting for {}", probe.probe.shown()),
+        "" => format!("waiting for its {}", probe.probe.shown()),
         message => format!("{} fails: {message}", probe.probe.shown()),
     };
     Some((failing, message))

@@ -316,6 +316,13 @@ fn what_is_shown_of_an_answer_is_short_and_cannot_act_on_a_terminal() {
     let answer = Answer::bad("HTTP 500", format!("\u{1b}[2J\n<html>\r\n{}", "é".repeat(300)));
     let shown = answer.shown();
     assert!(shown.starts_with("HTTP 500: [2J <html> é"), "{shown}");
+    let page = "\n<html><head><title>404 Not Found</title></head>\r\n<body>nginx <b>1.22</b></body></html>";
+    assert_eq!(
+        Answer::bad("HTTP 404", page).shown(),
+        "HTTP 404: 404 Not Found nginx 1.22"
+    );
+    assert_eq!(Answer::bad("exit 1", "1 < 2 and <b>").shown(), "exit 1: 1 < 2 and <b>");
+    assert_eq!(Answer::bad("HTTP 500", "<never").shown(), "HTTP 500");
     assert!(shown.ends_with('…') && shown.chars().count() == "HTTP 500: ".len() + SHOWN + 1);
 }
 
@@ -325,7 +332,7 @@ fn the_reason_of_not_being_ready_is_told() {
     let answers = up_from(u64::MAX);
     let mut world = World::new(of(spec), &answers);
     let waiting = waits_for(&world.health.probes());
-    assert_eq!(waiting, Some((false, "waiting for readiness probe".to_owned())));
+    assert_eq!(waiting, Some((false, "waiting for its readiness probe".to_owned())));
     world.run(10_000);
     let failing = waits_for(&world.health.probes());
     assert_eq!(

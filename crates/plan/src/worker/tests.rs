@@ -451,7 +451,7 @@ fn what_runs_is_ready_when_its_probes_say_so() {
             Asked::ByProbes,
             false,
             "ProbePending",
-            "waiting for readiness probe",
+            "waiting for its readiness probe",
         ),
         (
             asked("id1", readiness("Failure", "HTTP 503"), None),
