@@ -29,5 +29,7 @@ mod losses;
 mod main_job;
 #[path = "real/probes.rs"]
 mod probes;
+#[path = "real/rebalance.rs"]
+mod rebalance;
 #[path = "real/workers.rs"]
 mod workers;

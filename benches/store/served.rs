@@ -59,6 +59,7 @@ pub fn serve(directory: &Path) -> Result<(), Failure> {
             containers: Arc::new(NoContainers),
             door: None,
             scheduling_policy: Default::default(),
+            recorder: None,
             info: serde_json::json!({}),
         };
         server::serve(listener, state, CancellationToken::new()).await;

@@ -10,7 +10,7 @@ use super::{Context, error::CliError};
 pub fn confirmed(context: &Context, question: &str) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
         return Err(
-            CliError::usage("this asks before it removes anything, and there is nobody to ask")
+            CliError::usage("this asks before it goes on, and there is nobody to ask")
                 .with_hint("--yes says yes beforehand"),
         );
     }

@@ -30,6 +30,7 @@ mod nodes;
 mod output;
 mod places;
 mod proxy;
+mod rebalance;
 mod removal;
 mod restart;
 mod restore;
@@ -88,6 +89,7 @@ enum Verb {
     Cordon(cordon::CordonArgs),
     Uncordon(cordon::UncordonArgs),
     Drain(drain::Args),
+    Rebalance(rebalance::Args),
     Validate(validate::Args),
     Schema(schema::Args),
     Proxy(proxy::Args),
@@ -128,6 +130,7 @@ impl Verb {
             Self::Cordon(args) => args.run(context).await,
             Self::Uncordon(args) => args.run(context).await,
             Self::Drain(args) => args.run(context).await,
+            Self::Rebalance(args) => args.run(context).await,
             Self::Validate(args) => args.run(context).await,
             Self::Schema(args) => args.run(context).await,
             Self::Proxy(args) => args.run(context).await,

@@ -17,6 +17,7 @@ mod watch;
 
 use cube_api::figures::{NodeFigures, TaskFigures};
 use cube_api::kinds::{Kind, Resource};
+use cube_api::rebalance::{RebalancePlan, RebalanceRequest};
 use cube_api::survey::PlacementSurvey;
 use http::Method;
 use serde::de::DeserializeOwned;
@@ -428,6 +429,34 @@ impl Client {
             self.transport.nonsense(message)
         };
         serde_json::from_value(value).map_err(wrong)
+    }
+
+    /// Which Tasks would move so that nodes are loaded more evenly; with `restarts`, such too that stop before another starts.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn rebalance_plan(&self, restarts: bool) -> Result<RebalancePlan, Error> {
+        let target = Target::api("/rebalance").when("restarts", restarts).into_text();
+        let value = self.transport.json(Ask::get(target)).await?;
+        let wrong = |error| {
+            let message = format!("a plan that this release does not understand: {error}");
+            self.transport.nonsense(message)
+        };
+        serde_json::from_value(value).map_err(wrong)
+    }
+
+    /// Moves of a plan begin, all of them or none.
+    ///
+    /// # Errors
+    /// 409 when they are no longer what the plan would be; else when nobody answers.
+    pub async fn rebalance(&self, request: &RebalanceRequest) -> Result<(), Error> {
+        let body = serde_json::to_vec(request).unwrap_or_default();
+        let ask = Ask {
+            method: Method::POST,
+            body: Some((JSON, body)),
+            ..Ask::get(Target::api("/rebalance").into_text())
+        };
+        self.transport.json(ask).await.map(drop)
     }
 
     /// Everything that the server has, as one stream that `restore` reads.

@@ -16,10 +16,12 @@ mod index;
 mod namespace;
 mod node;
 mod queue;
+mod rebalance;
 mod runner;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use cube_api::placement::SchedulingPolicy;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,14 +30,22 @@ use crate::{
     world::World,
 };
 
-/// Runs all loops until `shutdown`.
-pub async fn run(registry: Registry, world: World, roster: Roster, recorder: Recorder, shutdown: CancellationToken) {
+/// Runs all loops until `shutdown`; `policy` is how a node is chosen for Tasks that do not say.
+pub async fn run(
+    registry: Registry,
+    world: World,
+    roster: Roster,
+    recorder: Recorder,
+    policy: SchedulingPolicy,
+    shutdown: CancellationToken,
+) {
     let hands: Vec<Box<dyn runner::Hand>> = vec![
         Box::new(deployment::Deployments),
         Box::new(garbage::Garbage),
         Box::new(namespace::Namespaces),
         Box::new(event::Events::default()),
         Box::new(node::Nodes::new(roster)),
+        Box::new(rebalance::Rebalance::new(policy)),
     ];
     runner::Runner::new(registry, world, recorder, hands)
         .run(shutdown)

@@ -1,6 +1,7 @@
 //! The loops and the scheduler together, over a registry in memory. Each test ends at rest.
 pub(crate) mod bed;
 mod nodes;
+mod rebalance;
 
 use std::{collections::BTreeSet, time::Duration};
 

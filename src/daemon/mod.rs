@@ -172,6 +172,7 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
         containers: Arc::new(containers::NodeContainers::new(roster.clone())),
         door: Some(Arc::new(door)),
         scheduling_policy: options.scheduling_policy,
+        recorder: Some(recorder.of("server")),
         info: info(&options, own.as_ref().map(|(_, name, _)| name.as_str())),
     };
     parts.run("the server", server::serve(listener, state, shutdown.clone()));
@@ -185,7 +186,14 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
     let told = recorder.of("controllers");
     parts.run(
         "the controllers",
-        controllers::run(registry.clone(), world.clone(), roster.clone(), told, shutdown.clone()),
+        controllers::run(
+            registry.clone(),
+            world.clone(),
+            roster.clone(),
+            told,
+            options.scheduling_policy,
+            shutdown.clone(),
+        ),
     );
     let told = recorder.of("scheduler");
     parts.run(

@@ -8,6 +8,7 @@ use cube_api::{
     error::{FieldError, FieldPath, Reason},
     kinds::{AnyResource, Kind},
     meta::ObjectMeta,
+    settings,
     shape::{UnknownFields, formats},
     task::Task,
     validate,
@@ -123,6 +124,10 @@ fn names(kind: Kind, meta: &ObjectMeta) -> Vec<FieldError> {
         && !(label.matches)(&meta.name)
     {
         let wrong = format!("must be {}", label.what);
+        errors.push(FieldError::invalid(path.field("name"), wrong).given(format!("{:?}", meta.name)));
+    }
+    if kind == Kind::Settings && meta.name != settings::CLUSTER {
+        let wrong = format!("must be `{}`: there is one for the whole cluster", settings::CLUSTER);
         errors.push(FieldError::invalid(path.field("name"), wrong).given(format!("{:?}", meta.name)));
     }
     for (index, finalizer) in meta.finalizers.iter().enumerate() {

@@ -97,6 +97,11 @@ impl Object {
         self.decoded().as_any().downcast_ref()
     }
 
+    /// The object as what all kinds have.
+    pub fn resource(&self) -> &dyn AnyResource {
+        self.decoded()
+    }
+
     fn decoded(&self) -> &dyn AnyResource {
         let decoded = self.0.decoded(|record| {
             let kind = Kind::from_plural(record.key.plural()).unwrap_or(Kind::Event);

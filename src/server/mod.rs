@@ -31,6 +31,7 @@ mod objects;
 mod openapi;
 mod params;
 mod placement;
+mod rebalance;
 mod render;
 mod strict;
 pub mod table;
@@ -55,7 +56,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::{answer::Refusal, metrics::Metrics};
-use crate::registry::Registry;
+use crate::registry::{Recorder, Registry};
 
 pub use containers::Containers;
 pub use exec::PROTOCOLS as EXEC_PROTOCOLS;
@@ -79,6 +80,8 @@ pub struct ServerState {
     pub door: Option<Arc<dyn Door>>,
     /// How a node is chosen for Tasks that do not say.
     pub scheduling_policy: SchedulingPolicy,
+    /// Who is told what a verb of Cube's own does; none: nobody.
+    pub recorder: Option<Recorder>,
     /// What the process says of itself at `/apis/cube/v1/info`: a JSON object.
     pub info: Value,
 }
@@ -89,6 +92,7 @@ struct Server {
     containers: Arc<dyn Containers>,
     door: Option<Arc<dyn Door>>,
     scheduling_policy: SchedulingPolicy,
+    recorder: Option<Recorder>,
     info: Value,
     metrics: Metrics,
     watches: Arc<Semaphore>,
@@ -112,6 +116,7 @@ pub fn router(state: ServerState, ending: CancellationToken) -> Router {
         containers: state.containers,
         door: state.door,
         scheduling_policy: state.scheduling_policy,
+        recorder: state.recorder,
         info: state.info,
         metrics,
         watches: Arc::new(Semaphore::new(WATCHES)),
@@ -138,6 +143,7 @@ pub fn router(state: ServerState, ending: CancellationToken) -> Router {
         .route("/apis/cube/v1/info", get(health::info))
         .route("/apis/cube/v1/figures/nodes", get(figures::nodes))
         .route("/apis/cube/v1/figures/tasks", get(figures::tasks))
+        .route("/apis/cube/v1/rebalance", get(rebalance::plan).post(rebalance::begin))
         // Workers.
         .route("/apis/cube/v1/link/{node}", get(link::session))
         .route("/apis/cube/v1/link/{node}/{stream}", get(link::stream))

@@ -119,6 +119,7 @@ impl App {
             containers: Arc::new(Echo),
             door: None,
             scheduling_policy: Default::default(),
+            recorder: None,
             info: json!({ "pid": 7 }),
         };
         let router = router(state, ending.clone());

@@ -54,6 +54,7 @@ impl Serving {
             containers: Arc::new(NoContainers),
             door: None,
             scheduling_policy: Default::default(),
+            recorder: None,
             info: json!({}),
         };
         let serving = tokio::spawn(server::serve(listener, state, shutdown.clone()));

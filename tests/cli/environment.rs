@@ -255,6 +255,7 @@ impl TestServer {
             containers: Arc::new(Output),
             door: None,
             scheduling_policy: Default::default(),
+            recorder: None,
             info: json!({}),
         };
         let listener = runtime
@@ -290,6 +291,15 @@ impl TestServer {
         self.runtime
             .block_on(self.registry.transact(vec![Write::status(&object, status)]))
             .unwrap();
+    }
+
+    /// A Task leaves its node, and is as it says there on the next.
+    pub fn move_task(&self, name: &str, status: &Value) {
+        let task = self.registry.get(Kind::Task, "default", name).unwrap();
+        let (reason, message) = ("Rebalanced".to_owned(), String::new());
+        let write = Write::Release { task, reason, message };
+        self.runtime.block_on(self.registry.transact(vec![write])).unwrap();
+        self.set_status(Kind::Task, name, status);
     }
 
     /// Makes an object, as a loop would.

@@ -6,6 +6,7 @@ mod offline;
 mod output;
 mod placement;
 mod proxy;
+mod rebalance;
 mod streams;
 mod validate;
 mod verbs;

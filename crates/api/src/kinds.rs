@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     API_VERSION, deployment::Deployment, event::Event, meta::ObjectMeta, namespace::Namespace, node::Node,
-    revision::Revision, shape::Shape, source::Source, task::Task,
+    revision::Revision, settings::Settings, shape::Shape, source::Source, task::Task,
 };
 
 /// What is the same for all objects of a kind.
@@ -165,6 +165,9 @@ kinds! {
     /// A machine with an engine.
     Node { plural: "nodes", singular: "node", short: ["no"],
         namespaced: false, status: true, scale: false, manifest: false, }
+    /// What holds for the whole cluster.
+    Settings { plural: "settings", singular: "settings", short: [],
+        namespaced: false, status: false, scale: false, manifest: true, }
     /// Where manifests come from.
     Source { plural: "sources", singular: "source", short: [],
         namespaced: false, status: true, scale: false, manifest: false, }

@@ -8,6 +8,7 @@ use cube_api::{
     node::{Node, Resources},
     quantity::Quantity,
     revision::Revision,
+    settings::Settings,
     source::Source,
     task::{ResourceAmounts, Task, TaskSpec, Termination},
 };
@@ -66,6 +67,7 @@ pub fn of(kind: Kind, value: Value, now: Timestamp) -> Result<Facts, serde_json:
         Kind::Deployment => deployment(&Deployment::from_value(value)?, now),
         Kind::Node => node(&Node::from_value(value)?, now),
         Kind::Source => source(&Source::from_value(value)?, now),
+        Kind::Settings => settings(&Settings::from_value(value)?),
         Kind::Namespace => namespace(&Namespace::from_value(value)?),
         Kind::Revision => revision(&Revision::from_value(value)?),
         Kind::Event => event(&Event::from_value(value)?, now),
@@ -278,6 +280,16 @@ fn namespace(namespace: &Namespace) -> Facts {
     let mut facts = Facts::default();
     let phase = format!("{:?}", namespace.status.phase);
     facts.styled("Status", phase.as_str(), Style::of_state(&phase));
+    facts
+}
+
+fn settings(settings: &Settings) -> Facts {
+    let mut facts = Facts::default();
+    let how = match &settings.spec.auto_rebalance {
+        Some(auto) => format!("by itself, at most {} moves a minute", auto.moves_per_minute),
+        None => "by hand (`cube rebalance`)".to_owned(),
+    };
+    facts.add("Rebalance", how);
     facts
 }
 

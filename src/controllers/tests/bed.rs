@@ -167,6 +167,7 @@ impl Bed {
             world.clone(),
             self.roster.clone(),
             recorder.of("controllers"),
+            SchedulingPolicy::default(),
             stop.clone(),
         );
         let place = scheduler::run(

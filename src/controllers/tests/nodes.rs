@@ -13,7 +13,7 @@ use super::bed::{Bed, deployment, task};
 use crate::registry::{Patch, WriteOptions};
 
 /// How many of the Tasks each node has; without one under an empty name.
-fn places(bed: &Bed) -> BTreeMap<String, usize> {
+pub(super) fn places(bed: &Bed) -> BTreeMap<String, usize> {
     let mut places = BTreeMap::new();
     for task in bed.tasks() {
         *places.entry(task.status.node.unwrap_or_default()).or_default() += 1;
@@ -21,7 +21,7 @@ fn places(bed: &Bed) -> BTreeMap<String, usize> {
     places
 }
 
-fn expected<const N: usize>(places: [(&str, usize); N]) -> BTreeMap<String, usize> {
+pub(super) fn expected<const N: usize>(places: [(&str, usize); N]) -> BTreeMap<String, usize> {
     places.map(|(node, count)| (node.to_owned(), count)).into()
 }
 
@@ -29,7 +29,7 @@ fn node(bed: &Bed, name: &str) -> Node {
     bed.registry.get(Kind::Node, "", name).unwrap().typed::<Node>().clone()
 }
 
-async fn patch(bed: &Bed, kind: Kind, name: &str, change: Value) {
+pub(super) async fn patch(bed: &Bed, kind: Kind, name: &str, change: Value) {
     let namespace = if kind == Kind::Node { "" } else { "default" };
     let options = WriteOptions::new("test");
     bed.registry
@@ -38,7 +38,7 @@ async fn patch(bed: &Bed, kind: Kind, name: &str, change: Value) {
         .unwrap();
 }
 
-async fn pass(seconds: u64) {
+pub(super) async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 

@@ -9,6 +9,7 @@ use cube_api::{
     node::Node,
     quantity::Quantity,
     revision::Revision,
+    settings::Settings,
     source::Source,
     task::{Phase, Protocol, Task},
 };
@@ -100,6 +101,19 @@ static NODE: &[Column] = &[
     column("Why", "What is wrong.", |object, _| {
         complaint(&object.typed::<Node>().status.conditions).into()
     }),
+];
+
+static SETTINGS: &[Column] = &[
+    NAME,
+    column(
+        "Rebalance",
+        "How Tasks move to where nodes are loaded less.",
+        |object, _| match &object.typed::<Settings>().spec.auto_rebalance {
+            Some(auto) => format!("auto, {} a minute", auto.moves_per_minute).into(),
+            None => "by hand".into(),
+        },
+    ),
+    AGE,
 ];
 
 static SOURCE: &[Column] = &[
@@ -289,6 +303,7 @@ pub(super) fn columns(kind: Kind) -> &'static [Column] {
     match kind {
         Kind::Namespace => NAMESPACE,
         Kind::Node => NODE,
+        Kind::Settings => SETTINGS,
         Kind::Source => SOURCE,
         Kind::Deployment => DEPLOYMENT,
         Kind::Revision => REVISION,

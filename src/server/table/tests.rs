@@ -150,6 +150,12 @@ async fn every_kind_has_columns() {
         ),
         (Kind::Namespace, json!({}), "x | Active | 3m | ", ""),
         (
+            Kind::Settings,
+            json!({ "metadata": { "name": "cluster" }, "spec": { "autoRebalance": { "movesPerMinute": 9 } } }),
+            "cluster | auto, 9 a minute | 3m",
+            "",
+        ),
+        (
             Kind::Source,
             json!({ "spec": { "directory": "/srv/m" },
                     "status": { "files": 3, "objects": 7, "waiting": ["task/default/a"], "waitingReason": "6 of 7 are gone" } }),

@@ -30,6 +30,7 @@ impl Socket {
             containers: Arc::new(Echo),
             door: None,
             scheduling_policy: Default::default(),
+            recorder: None,
             info: json!({}),
         };
         let listener = UnixListener::bind(dir.path().join("socket")).unwrap();

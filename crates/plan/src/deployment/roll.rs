@@ -26,6 +26,12 @@ pub(super) struct Tasks<'a> {
     pub leaving: Vec<&'a Task>,
 }
 
+/// Whether the Task is to leave its node once another one is in its place.
+fn is_replaced(task: &Task) -> bool {
+    let eviction = task.status.eviction.as_ref();
+    eviction.is_some_and(|eviction| eviction.after_replacement)
+}
+
 /// Whether the Task does its work.
 pub(super) fn is_ready(task: &Task) -> bool {
     task.status.phase == Phase::Running && is_true(&task.status.conditions, READY)
@@ -94,13 +100,7 @@ fn is_meant(look: &Look, task: &Task) -> bool {
 impl<'a> Tasks<'a> {
     /// Tells those of the current revision from the old ones.
     pub fn divide(&mut self, current: &Current) {
-        let replaced = |task: &Task| {
-            task.status
-                .eviction
-                .as_ref()
-                .is_some_and(|eviction| eviction.after_replacement)
-        };
-        let is_new = |task: &&Task| current.is_of(number(task)) && !replaced(task);
+        let is_new = |task: &&Task| current.is_of(number(task)) && !is_replaced(task);
         let (new, old) = std::mem::take(&mut self.old).into_iter().partition(is_new);
         self.new = new;
         self.old = old;
@@ -146,6 +146,10 @@ pub(super) fn plan<'a>(look: &Look, tasks: &Tasks<'a>, current: &Current) -> Pla
     let idle = old.len() - available_old;
     let idle_may_go = idle.min((old.len() + kept_available).saturating_sub(least));
     let available_may_go = available_old.min((available_old + kept_available).saturating_sub(least));
+    let available_may_go = match bounds.surge {
+        0 => available_may_go,
+        _ => available_may_go.min(available_old.saturating_sub(still_needed(look, tasks, current, &new[excess..]))),
+    };
     let old_may_go = if idle_may_go < idle {
         idle_may_go
     } else {
@@ -194,6 +198,30 @@ pub(super) fn plan<'a>(look: &Look, tasks: &Tasks<'a>, current: &Current) -> Pla
         way,
         waiting,
     }
+}
+
+/// So many available Tasks of the current revision are to leave their nodes and are not replaced yet: the strategy's bounds
+/// are for changes of the template, so that nobody loses a Task because another node is better. What came after them and does
+/// no work yet is taken for the ones in their place; what was there before them and does none keeps nobody.
+fn still_needed(look: &Look, tasks: &Tasks, current: &Current, kept: &[&Task]) -> usize {
+    let age = |task: &Task| (task.metadata.creation_timestamp, task.metadata.uid.clone());
+    let leaving = tasks
+        .old
+        .iter()
+        .filter(|task| current.is_of(number(task)) && is_replaced(task));
+    let leaving: Vec<_> = leaving
+        .filter(|task| is_available(look, task))
+        .map(|task| age(task))
+        .collect();
+    let Some(first) = leaving.iter().min() else { return 0 };
+    let more = (kept.len() + leaving.len()).saturating_sub(look.deployment.spec.replicas as usize);
+    let mut kept: Vec<(bool, bool)> = kept
+        .iter()
+        .map(|task| (age(task) < *first, is_available(look, task)))
+        .collect();
+    kept.sort_unstable_by_key(|(older, available)| (*older, *available != *older));
+    let in_place = kept.iter().take(more).filter(|(_, available)| *available).count();
+    leaving.len().saturating_sub(in_place)
 }
 
 /// The least useful first: not with a node, not running, not ready; then the newest.

@@ -6,7 +6,7 @@ use cube_api::{
     deployment::{Deployment, IntOrPercent, StrategyType},
     meta::{DEPLOYMENT_LABEL, PULL_ANNOTATION, RESTARTED_ANNOTATION, REVISION_LABEL},
     revision::Revision,
-    task::{Phase, Port, Task},
+    task::{Eviction, Phase, Port, Task},
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -362,6 +362,27 @@ fn what_is_ready_counts_when_it_has_been_so_for_long_enough() {
 }
 
 #[test]
+fn an_older_one_that_does_no_work_keeps_nobody_on_its_node() {
+    let mut world = World::healthy(4, "a");
+    let names: Vec<String> = world.tasks.keys().cloned().collect();
+    world.tasks.get_mut(&names[0]).unwrap().status.conditions.clear();
+    let leaving = world.tasks.get_mut(&names[1]).unwrap();
+    leaving.status.eviction = Some(Eviction {
+        after_replacement: true,
+        ..Eviction::default()
+    });
+    let first = world.step();
+    assert_eq!((created(&first), deleted(&first)), (1, vec![]));
+    assert_eq!(deleted(&world.step()), [], "the new one is not ready");
+    let new = world
+        .tasks
+        .values_mut()
+        .max_by_key(|task| task.metadata.creation_timestamp);
+    run(new.unwrap());
+    assert_eq!(deleted(&world.step()), [(names[1].as_str(), Why::OldRevision)]);
+}
+
+#[test]
 fn one_that_is_being_deleted_is_only_counted() {
     let mut world = World::healthy(2, "nginx:1");
     world.deployment.metadata.deletion_timestamp = Some(Timestamp::UNIX_EPOCH);
@@ -427,6 +448,7 @@ enum Happening {
     Restart(u8),
     History(u32),
     Label(&'static str),
+    Evict(usize),
     Look,
 }
 
@@ -448,6 +470,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0..3_u8).prop_map(Happening::Restart),
         1 => (0..3_u32).prop_map(Happening::History),
         1 => prop_oneof![Just("x"), Just("y")].prop_map(Happening::Label),
+        1 => (0..20_usize).prop_map(Happening::Evict),
     ]
 }
 
@@ -496,6 +519,12 @@ impl World {
                 labels.clear();
                 labels.insert(format!("of-{value}"), value.to_owned());
             }),
+            Happening::Evict(index) => drop(self.pick(index, is_live).map(|task| {
+                task.status.eviction = Some(Eviction {
+                    after_replacement: true,
+                    ..Eviction::default()
+                });
+            })),
             Happening::Look => {}
         }
     }
@@ -523,6 +552,31 @@ proptest! {
         }
         world.settle();
         world.assert_at_rest();
+    }
+
+    /// Whoever is asked to leave its node goes only when another one is available, whatever the strategy's bounds are for
+    /// changes of the template.
+    #[test]
+    fn nobody_is_lost_to_a_move(
+        replicas in 1..12_u32, surge in 1..4_u32, fewer in 0..4_u32,
+        happenings in prop::collection::vec(prop_oneof![
+            (0..20_usize).prop_map(Happening::Run),
+            (0..20_usize).prop_map(Happening::Bury),
+            (0..20_usize).prop_map(Happening::Evict),
+            Just(Happening::Look),
+        ], 1..60),
+    ) {
+        let mut world = World::healthy(replicas, "a");
+        world.happen(&Happening::Surge(surge, fewer));
+        for happening in &happenings {
+            world.happen(happening);
+            world.step();
+            prop_assert!(world.available() >= replicas as usize);
+            prop_assert!(world.live().len() <= (replicas + surge) as usize);
+        }
+        world.settle();
+        world.assert_at_rest();
+        prop_assert!(world.live().iter().all(|task| task.status.eviction.is_none()));
     }
 
     /// Rolling from healthy there are never fewer available than `replicas - maxUnavailable`, whatever the new template

@@ -132,6 +132,17 @@ impl Facts {
         away.cloned().collect()
     }
 
+    /// What Tasks on nodes must be near to, of which Tasks of that demand are some; and the nodes of those that must.
+    pub fn those_near<'a>(
+        &'a self,
+        demand: &'a Demand,
+    ) -> impl Iterator<Item = (&'a Term, impl IntoIterator<Item = &'a str>)> {
+        self.classes.iter().flat_map(|(other, class)| {
+            let terms = other.near.iter().filter(|term| term.who.has(demand));
+            terms.map(move |term| (term, class.nodes.keys().map(|node| &**node)))
+        })
+    }
+
     /// The nodes that have the volume.
     pub fn homes(&self, volume: &str) -> impl Iterator<Item = &Arc<str>> {
         let homes = self.homes.get(volume).into_iter().flatten();

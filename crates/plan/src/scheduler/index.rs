@@ -187,6 +187,22 @@ impl Index {
         self.facts.sites()
     }
 
+    /// What is known.
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// What preferences make of a node for a Task of that demand, less is better; none where it could not have one.
+    pub(super) fn preference(&mut self, node: &str, demand: &Demand) -> Option<(u32, i32, u64)> {
+        self.rank(demand);
+        let ((_, ranking), site) = (self.answers.get(demand)?, self.facts.site(node)?);
+        let probes = ranking.probes();
+        let readings: Vec<Reading> = probes.iter().map(|probe| probe.read(site)).collect();
+        let leaning = surroundings::judge(probes, &readings, &ranking.fewest(&self.facts), &self.facts).ok()?;
+        let score = score(demand, site, self.policy_of(demand)).leaning(leaning);
+        Some((score.avoided, score.unwanted, score.crowded))
+    }
+
     /// What has changed since it was last asked.
     pub(super) fn take_news(&mut self) -> News {
         std::mem::take(&mut self.news)

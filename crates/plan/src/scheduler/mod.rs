@@ -13,6 +13,8 @@
 //!                                             └─ none: refusals counted ─► explanation
 //! ```
 //!
+//! [`Rebalancer`] says which Tasks would be better elsewhere, by the same index.
+//!
 //! For a Task that fits nowhere [`Index::find_room`] says who must give way. [`Queue`] says which Task is next, and which of those that fit nowhere are to be looked at again.
 mod crowd;
 mod demand;
@@ -26,6 +28,7 @@ mod node;
 mod preempt;
 mod queue;
 mod ranking;
+mod rebalance;
 mod score;
 mod status;
 mod surroundings;
@@ -41,5 +44,6 @@ pub use index::Index;
 pub use node::Usage;
 pub use preempt::Room;
 pub use queue::{Queue, Rank};
+pub use rebalance::{REBALANCED, Rebalancer, Stays, is_at_rest, is_settled, rebalanced};
 pub use status::{UNSCHEDULABLE, WAITING, is_told, nominated, unschedulable};
 pub use survey::survey;

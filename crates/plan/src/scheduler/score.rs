@@ -94,7 +94,7 @@ pub(super) fn score(demand: &Demand, site: Site, policy: SchedulingPolicy) -> Sc
 }
 
 /// The mean share of CPU and memory, in millionths.
-fn load(taken: Usage, there: Allocatable) -> u64 {
+pub(super) fn load(taken: Usage, there: Allocatable) -> u64 {
     share(taken.weighed_cpu, there.cpu) / 2 + share(taken.weighed_memory, there.memory) / 2
 }
 

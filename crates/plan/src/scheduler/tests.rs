@@ -3,6 +3,7 @@ mod book;
 mod incremental;
 mod policies;
 mod preemption;
+mod rebalance;
 mod surroundings;
 
 use cube_api::{kinds::Resource, node::Node, task::Task};
