@@ -213,3 +213,23 @@ fn every_example_of_the_pages_is_a_good_manifest() {
     }
     assert!(examples >= 2);
 }
+
+#[test]
+fn every_mistake_of_the_book_has_its_tests() {
+    let page = fs::read_to_string(root().join("docs/book-bugs.md")).unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert_eq!(rows.len(), 22, "none is left out");
+    let mut missing = Vec::new();
+    for row in rows {
+        let kept_by = row.split(" | ").nth(2).unwrap();
+        let quoted: Vec<&str> = kept_by.split('`').skip(1).step_by(2).collect();
+        assert!(!quoted.is_empty() && quoted.len() % 2 == 0, "{row}");
+        for pair in quoted.chunks(2) {
+            let text = fs::read_to_string(root().join(pair[0])).unwrap();
+            if !text.contains(&format!("fn {}(", pair[1])) {
+                missing.push(format!("{} has no test {}", pair[0], pair[1]));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}

@@ -5,6 +5,8 @@
 #[path = "real/harness.rs"]
 mod harness;
 
+#[path = "real/book.rs"]
+mod book;
 #[path = "real/by_hand.rs"]
 mod by_hand;
 #[path = "real/containers.rs"]

@@ -59,6 +59,10 @@ pub struct Args {
 impl Args {
     /// Runs the program to its end.
     pub async fn run(self, context: &Context) -> Result<Exit, CliError> {
+        if self.command.first().is_none_or(String::is_empty) {
+            let error = CliError::usage("the program has no name");
+            return Err(error.with_hint("cube exec TASK -- PROGRAM ARGUMENTS…"));
+        }
         let client = context.client();
         let id = task_of(&self.what, &client, context).await?;
         let tty = self.tty && terminal::is_there();

@@ -106,3 +106,63 @@ async fn what_says_the_same_writes_nothing_and_any_difference_is_written() {
         .unwrap_err();
     assert_eq!(bad.code, 400);
 }
+
+#[tokio::test]
+async fn the_book_lets_an_older_state_overwrite_a_newer() {
+    use cube_api::task::{Phase, Task, TaskStatus};
+    let registry = registry().await;
+    let options = WriteOptions::new("test");
+    for node in ["a", "b"] {
+        let node = json!({ "metadata": { "name": node } });
+        registry.create(Kind::Node, "", node, &options).await.unwrap();
+    }
+    let task = json!({ "metadata": { "name": "web" }, "spec": { "image": "nginx" } });
+    let made = registry.create(Kind::Task, "default", task, &options).await.unwrap();
+    let bind = |object: &Object, node: &str| {
+        let (uid, revision, node) = (object.uid().to_owned(), object.revision(), node.to_owned());
+        let registry = registry.clone();
+        async move { registry.bind("default", "web", &uid, &node, revision).await }
+    };
+    let first = bind(&made, "a").await.unwrap();
+    // The node is given up, and another one has the Task.
+    let write = Write::Release {
+        task: first.clone(),
+        reason: "NodeLost".to_owned(),
+        message: String::new(),
+    };
+    let released = registry.transact(vec![write.clone()]).await.unwrap().remove(0);
+    let second = bind(&released, "b").await.unwrap();
+    let report = |of: &Object, phase: Phase| TaskReport {
+        namespace: "default".to_owned(),
+        name: "web".to_owned(),
+        uid: of.uid().to_owned(),
+        epoch: of.typed::<Task>().status.epoch,
+        status: TaskStatus {
+            phase,
+            ..TaskStatus::default()
+        },
+        gone: false,
+    };
+    let told = |node: &'static str, report: TaskReport| {
+        let registry = registry.clone();
+        async move {
+            registry
+                .report(node, &[report])
+                .await
+                .remove(0)
+                .map_err(|error| error.code)
+        }
+    };
+    assert_eq!(told("b", report(&second, Phase::Running)).await, Ok(()));
+    let now = registry.get(Kind::Task, "default", "web").unwrap().revision();
+    for (node, of) in [("a", &first), ("b", &first), ("a", &second)] {
+        assert_eq!(told(node, report(of, Phase::Failed)).await, Err(409), "{node}");
+    }
+    // Decisions that were made on what it was before come too late as well.
+    assert_eq!(registry.transact(vec![write]).await.unwrap_err().code, 409);
+    let status = Write::status(&first, &json!({ "phase": "Failed" }));
+    assert_eq!(registry.transact(vec![status]).await.unwrap_err().code, 409);
+    assert_eq!(bind(&made, "a").await.unwrap_err().code, 409);
+    let is = registry.get(Kind::Task, "default", "web").unwrap();
+    assert_eq!((is.revision(), is.typed::<Task>().status.phase), (now, Phase::Running));
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use cube_api::event::EventType;
 use cube_api::probe::Healthcheck;
 use cube_api::task::{Task, TaskStatus};
-use cube_plan::worker::{Look, Obstacle, Progress, Step, WaitingOn, decide, originals, status, wanted_hash};
+use cube_plan::worker::{Look, Obstacle, Progress, Step, WaitingOn, decide, in_doubt, originals, status, wanted_hash};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -393,6 +393,19 @@ impl Actor {
         };
         self.link.remember(&report);
         self.unsent.insert(uid.to_owned(), report);
+    }
+
+    /// The engine does not answer: what it was last seen to do, nobody can say it does.
+    pub(super) fn doubt_all(&mut self) {
+        let now = self.world.now();
+        let message = "its node's engine does not answer";
+        let reported = self.slots.iter().filter_map(|(uid, slot)| {
+            let doubtful = in_doubt(slot.reported.as_ref()?, ENGINE_UNREACHABLE, message, now)?;
+            Some((uid.clone(), Arc::clone(&slot.task), doubtful))
+        });
+        for (uid, task, doubtful) in reported.collect::<Vec<_>>() {
+            self.tell(&uid, &task, doubtful, false);
+        }
     }
 
     /// Sends what is to be told, one batch at a time.

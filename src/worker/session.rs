@@ -37,6 +37,9 @@ const ROOM: Duration = Duration::from_secs(15);
 const RECONNECT: Duration = Duration::from_millis(100);
 /// The last one: how late at most an engine that is back is noticed.
 const RECONNECT_MOST: Duration = Duration::from_secs(2);
+/// So long an engine may be away before it is said of its Tasks that nobody knows whether they work: most are back by then
+/// (an upgrade), and each word about each Task is a write.
+const DOUBTED: Duration = Duration::from_secs(8);
 
 /// What a worker is told at its start.
 pub struct Options {
@@ -111,6 +114,7 @@ pub async fn run(
         events: None,
         connecting: None,
         retry: RECONNECT,
+        gone_since: None,
         next_list: Instant::now(),
         engine_root: PathBuf::new(),
         next_room: Instant::now() + ROOM,
@@ -186,6 +190,8 @@ struct Session {
     events: Option<Events>,
     connecting: Option<Attempt>,
     retry: Duration,
+    /// Since when it does not answer.
+    gone_since: Option<Instant>,
     next_list: Instant,
     /// Where the engine keeps its data.
     engine_root: PathBuf,
@@ -269,6 +275,7 @@ impl Session {
         }
         if let Some(info) = &connected.info {
             self.retry = RECONNECT;
+            self.gone_since = None;
             self.next_list = Instant::now() + RELIST;
             actor.engine_up = true;
             if self.last_engine.as_ref().is_some_and(|last| *last != info.id) {
@@ -291,6 +298,9 @@ impl Session {
             self.went = true;
         }
         actor.engine_up = false;
+        if self.gone_since.get_or_insert_with(Instant::now).elapsed() >= DOUBTED {
+            actor.doubt_all();
+        }
         self.events = None;
         self.connect(actor, self.retry);
         self.retry = (self.retry * 2).min(RECONNECT_MOST);

@@ -1,5 +1,6 @@
 //! The command line as people and scripts see it: the real binary, in an environment of its own.
 mod apply;
+mod book;
 mod environment;
 mod objects;
 mod offline;

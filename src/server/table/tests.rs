@@ -14,7 +14,9 @@ async fn row(kind: Kind, mut value: Value) -> [String; 2] {
         .await
         .unwrap();
     let options = WriteOptions::new("test");
-    value["metadata"]["name"] = "x".into();
+    if value["metadata"]["name"].is_null() {
+        value["metadata"]["name"] = "x".into();
+    }
     let namespace = if kind.info().namespaced { "default" } else { "" };
     let status = value["status"].clone();
     let mut object = registry.create(kind, namespace, value, &options).await.unwrap();

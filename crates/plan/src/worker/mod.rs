@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::probe::Unhealthy;
 
 pub use ends::{End, UNHEALTHY, backoff, judge};
-pub use status::{gone, status};
+pub use status::{gone, in_doubt, status};
 
 /// Reason of a Task whose container was taken down on purpose (`cube down`).
 pub const DOWN: &str = "Down";

@@ -91,6 +91,29 @@ pub fn status(look: &Look, step: &Step) -> TaskStatus {
     }
 }
 
+/// The status of a Task that ran when its engine was last heard: what was seen stays, but nobody can say that it works. None
+/// where nothing was claimed.
+pub fn in_doubt(status: &TaskStatus, reason: &str, message: &str, now: Timestamp) -> Option<TaskStatus> {
+    if status.phase != Phase::Running || !condition::is_true(&status.conditions, READY) {
+        return None;
+    }
+    let mut status = TaskStatus {
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        ..status.clone()
+    };
+    let condition = Condition {
+        kind: READY.to_owned(),
+        status: Truth::Unknown,
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: None,
+        observed_generation: status.observed_generation,
+    };
+    condition::set(&mut status.conditions, condition, now);
+    Some(status)
+}
+
 /// Why a container that runs is not ready, in one word and for people; none where it is.
 fn unready(look: &Look, seen: &Seen) -> Option<(&'static str, String)> {
     if let Some(unhealthy) = look.unhealthy(seen) {

@@ -542,3 +542,101 @@ fn what_does_not_live_is_stopped_counted_and_started_again() {
     let (step, _) = probed(&task, &next, &dead, Asked::ByProbes, at(9));
     assert_eq!(step, Step::Wait(WaitingOn::AsWished));
 }
+
+#[test]
+fn the_book_loses_a_stop_that_arrives_before_the_start() {
+    let mut task = task();
+    let created = seen(&task, 1, SeenState::Created);
+    task.metadata.deletion_timestamp = Some(at(10));
+    task.metadata.deletion_grace_period_seconds = Some(10);
+    // Whatever the Task had come to: nothing is begun any more.
+    let missing = Progress {
+        image: Image::Missing,
+        ..Progress::default()
+    };
+    for progress in [Progress::default(), missing, present()] {
+        assert_eq!(step(&task, &[], &progress, at(0)), Step::Gone);
+    }
+    let removed = step(&task, &[created], &present(), at(0));
+    assert!(matches!(removed, Step::Remove { .. }), "{removed:?}");
+}
+
+#[test]
+fn the_book_calls_exit_code_0_a_failure_and_restarts_for_ever_what_runs_once() {
+    for (policy, code, phase) in [
+        (RestartPolicy::Never, 0, Phase::Completed),
+        (RestartPolicy::OnFailure, 0, Phase::Completed),
+        (RestartPolicy::Never, 1, Phase::Failed),
+    ] {
+        let mut task = task();
+        task.spec.restart_policy = policy;
+        let mut progress = present();
+        judge(&mut progress, end(Some(code), at(1)), policy);
+        assert_eq!(
+            progress.over.as_ref().map(|over| over.phase),
+            Some(phase),
+            "{policy:?} {code}"
+        );
+        let dead = seen(&task, 1, exited(code));
+        for later in [1, 60, 1_000_000] {
+            let next = step(&task, std::slice::from_ref(&dead), &progress, at(later));
+            assert!(matches!(next, Step::Wait(_)), "{policy:?} {code}: {next:?}");
+        }
+    }
+}
+
+#[test]
+fn the_book_gives_up_what_fails_three_times_in_a_year() {
+    let mut progress = present();
+    let month = 30 * 24 * 3600;
+    for failure in 1..=36 {
+        judge(&mut progress, end(Some(1), at(failure * month)), RestartPolicy::Always);
+        assert_eq!(
+            (progress.failures, progress.over.is_none()),
+            (1, true),
+            "the {failure}th"
+        );
+        assert_eq!(
+            backoff(progress.failures),
+            SignedDuration::ZERO,
+            "started again at once"
+        );
+    }
+    assert_eq!(progress.restarts, 36);
+}
+
+#[test]
+fn the_book_believes_an_engine_that_is_gone() {
+    let ready = |status: &TaskStatus| condition::find(&status.conditions, condition::READY).map(|ready| ready.status);
+    let task = task();
+    let running = [seen(&task, 1, SeenState::Running)];
+    let look = Look {
+        task: &task,
+        wanted: &wanted_hash(&task),
+        containers: &running,
+        progress: &present(),
+        network_ready: true,
+        asked: Asked::ByNobody,
+        now: at(0),
+    };
+    let known = status(&look, &decide(&look));
+    assert_eq!(ready(&known), Some(condition::Truth::True));
+    let doubtful = in_doubt(&known, "EngineUnreachable", "it does not answer", at(5)).unwrap();
+    assert_eq!(ready(&doubtful), Some(condition::Truth::Unknown));
+    assert_eq!(
+        (doubtful.phase, doubtful.reason.as_str(), doubtful.container_id.as_ref()),
+        (Phase::Running, "EngineUnreachable", known.container_id.as_ref()),
+        "what was seen is not taken back"
+    );
+    assert_eq!(
+        in_doubt(&doubtful, "EngineUnreachable", "it does not answer", at(6)),
+        None,
+        "said once"
+    );
+    let waiting = TaskStatus::default();
+    assert_eq!(
+        in_doubt(&waiting, "EngineUnreachable", "it does not answer", at(6)),
+        None,
+        "nothing was claimed"
+    );
+}

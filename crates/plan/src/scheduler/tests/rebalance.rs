@@ -165,7 +165,7 @@ fn many_small_deployments_are_evened_out_by_load_and_the_heavy_go_first() {
     let plan = world.plan(false);
     assert_eq!(
         shown(&plan),
-        ["large-0: a -> b (start-first) a is loaded 24 %, b 13 % with it"]
+        ["large-0: a -> b (start-first) a is loaded 25 %, b 14 % with it"]
     );
     world.carry_out(&plan);
     assert_eq!(world.plan(false).moves, []);
