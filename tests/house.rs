@@ -223,7 +223,7 @@ fn every_mistake_of_the_book_has_its_tests() {
     for row in rows {
         let kept_by = row.split(" | ").nth(2).unwrap();
         let quoted: Vec<&str> = kept_by.split('`').skip(1).step_by(2).collect();
-        assert!(!quoted.is_empty() && quoted.len() % 2 == 0, "{row}");
+        assert!(!quoted.is_empty() && quoted.len().is_multiple_of(2), "{row}");
         for pair in quoted.chunks(2) {
             let text = fs::read_to_string(root().join(pair[0])).unwrap();
             if !text.contains(&format!("fn {}(", pair[1])) {
