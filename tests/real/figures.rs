@@ -34,7 +34,7 @@ fn what_tasks_and_their_node_use_is_measured_when_it_is_asked_for() {
     });
     let of = |name: &str| &figures.iter().find(|task| task["name"] == name).unwrap()["usage"];
     let cores = |name: &str| of(name)["cpu"]["usageNanoCores"].as_u64().unwrap() as f64 / 1e9;
-    assert!((0.2..0.7).contains(&cores("busy")), "half a processor: {}", of("busy"));
+    assert!((0.1..0.8).contains(&cores("busy")), "half a processor: {}", of("busy"));
     assert!(cores("idle") < 0.05, "{}", of("idle"));
     let number = |name: &str, pointer: &str| of(name).pointer(pointer).and_then(Value::as_u64).unwrap();
     assert!(number("idle", "/memory/workingSetBytes") > 10_000);

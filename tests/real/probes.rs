@@ -147,7 +147,8 @@ fn a_hanging_probe_piles_nothing_up_and_holds_up_nobody() {
         most = most.max(hanging());
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(most <= 3, "one question's shell and its two sleeps, not {most}");
+    // One question's shell and its two sleeps, and the next one's where the first are just going.
+    assert!(most <= 6, "{most} processes");
 }
 
 #[test]

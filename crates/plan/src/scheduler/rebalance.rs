@@ -17,6 +17,7 @@ mod gain;
 mod manner;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -306,13 +307,27 @@ fn takes_part(node: &Node) -> bool {
 
 /// The move that is best now, if any makes things better.
 fn best(index: &mut Index, tasks: &BTreeMap<Arc<str>, Movable>, spreads: &BTreeSet<Term>) -> Option<Step> {
-    let mut best: Option<Step> = None;
+    let limit = gain::Best::of(index);
+    let mut promising = Vec::new();
     // Tasks of one demand on one node are as good as one another: the first by name stands for them all.
     let mut seen = BTreeSet::new();
     for (key, movable) in tasks {
-        if seen.insert((&movable.demand, &movable.node, movable.manner))
-            && let Some(step) = step(index, key, movable, spreads)
-            && best.as_ref().is_none_or(|best| step.gain > best.gain)
+        if seen.insert((&movable.demand, &movable.node, movable.manner)) {
+            let most = gain::at_most(index, &movable.demand, &movable.node, spreads, limit);
+            promising.extend(most.map(|most| (most, key, movable)));
+        }
+    }
+    promising.sort_by_key(|(most, key, _)| (Reverse(*most), *key));
+    let mut best: Option<Step> = None;
+    for (most, key, movable) in promising {
+        let so_far = best.as_ref().map(|best| best.gain.order());
+        // A thousandth more is not worth a look at all that are as good as the one that was found.
+        let enough = |so_far: gain::Order| (so_far.0, so_far.1, so_far.2 + so_far.2 / 1000);
+        if so_far.is_some_and(|so_far| enough(so_far) >= most) {
+            break;
+        }
+        if let Some(step) = step(index, key, movable, spreads)
+            && so_far.is_none_or(|so_far| step.gain.order() > so_far)
         {
             best = Some(step);
         }

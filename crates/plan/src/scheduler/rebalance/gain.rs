@@ -7,7 +7,7 @@ use super::super::{
     Demand, Index,
     demand::Term,
     facts::{Facts, Site},
-    node::Usage,
+    node::{Allocatable, Usage},
     score::load,
 };
 
@@ -30,8 +30,12 @@ pub(super) struct Gain {
     own: u64,
 }
 
+/// How gains compare, from top to bottom.
+pub(super) type Order = (u32, u32, u128);
+
 impl Gain {
-    fn order(&self) -> impl Ord + use<> {
+    /// How it compares.
+    pub fn order(&self) -> Order {
         let kin = self.kin.0.saturating_sub(self.kin.1);
         let load = self.load.0.saturating_sub(self.load.1);
         // The one of two Tasks that takes more with it leaves fewer moves to others.
@@ -58,16 +62,60 @@ impl Gain {
     }
 }
 
-impl PartialOrd for Gain {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+/// What no node is better than.
+#[derive(Clone, Copy)]
+pub(super) struct Best {
+    /// The smallest load of a node that can take Tasks.
+    load: u64,
+    /// The most that one of them has of each resource.
+    there: Allocatable,
+}
+
+impl Best {
+    /// As things are now.
+    pub fn of(index: &Index) -> Self {
+        let takes = |site: &Site| site.said.not_ready.is_none() && !site.said.cordoned;
+        let mut best = Self {
+            load: u64::MAX,
+            there: Allocatable::default(),
+        };
+        for site in index.sites().filter(takes) {
+            let there = site.said.allocatable;
+            best.load = best.load.min(load(site.state.used, there));
+            best.there.cpu = best.there.cpu.max(there.cpu);
+            best.there.memory = best.there.memory.max(there.memory);
+        }
+        best
     }
 }
 
-impl Ord for Gain {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.order().cmp(&other.order())
+/// No move of a Task of that demand away from the node gains more; none if none gains anything. It is worked out without a
+/// look at where the Task would go, so that those that cannot be the best cost nothing.
+pub(super) fn at_most(
+    index: &Index,
+    demand: &Demand,
+    from: &str,
+    spreads: &BTreeSet<Term>,
+    best: Best,
+) -> Option<Order> {
+    let facts = index.facts();
+    let site = facts.site(from)?;
+    let usage = Usage::of(demand);
+    let (here, own) = (
+        load(site.state.used, site.said.allocatable),
+        load(usage, site.said.allocatable),
+    );
+    // Shares are cut to whole millionths, each on its own.
+    let there = best.load.saturating_add(load(usage, best.there)).saturating_sub(2);
+    let could = u128::from(here.saturating_sub(there)) * u128::from(own);
+    if spreads.iter().any(|term| term.who.has(demand)) {
+        return Some((u32::MAX, u32::MAX, could));
     }
+    let kin = match index.policy_of(demand) {
+        SchedulingPolicy::Spread => facts.kin(demand, from).saturating_sub(1),
+        _ => 0,
+    };
+    (kin > 0 || here >= there.saturating_add(MARGIN)).then_some((0, kin, could))
 }
 
 /// What is gained when a Task of that demand, which the index does not know of at this moment, is on the second node
