@@ -2,7 +2,7 @@
 //! a store in memory, so that no disk is in it.
 use std::time::{Duration, Instant};
 
-use cube::registry::{Recorder, Registry, WriteOptions};
+use cube::registry::{Feed, Patch, Recorder, Registry, Subresource, WriteOptions};
 use cube::store::{Options, Store};
 use cube::world::World;
 use cube_api::kinds::Kind;
@@ -52,10 +52,10 @@ async fn place(picky: bool) -> Result<Samples> {
         let made = registry.create(Kind::Node, "", node.clone(), &options).await;
         made.map_err(|error| error.to_string())?;
         let status = WriteOptions {
-            subresource: cube::registry::Subresource::Status,
+            subresource: Subresource::Status,
             ..WriteOptions::new("bench")
         };
-        let patch = cube::registry::Patch::Merge(json!({ "status": node["status"] }));
+        let patch = Patch::Merge(json!({ "status": node["status"] }));
         let told = registry
             .patch(Kind::Node, "", &format!("n{number:03}"), &patch, &status)
             .await;
@@ -68,6 +68,7 @@ async fn place(picky: bool) -> Result<Samples> {
     let scheduler = cube::scheduler::run(registry.clone(), world, recorder, policy, shutdown.clone());
     let scheduler = tokio::spawn(scheduler);
     let mut samples = Samples::default();
+    let mut feed = Feed::new(registry.clone());
     for number in 0..TASKS {
         let name = format!("t{number:04}");
         let mut spec = json!({ "image": "x", "resources": { "requests": { "cpu": "100m", "memory": "256Mi" } } });
@@ -85,17 +86,11 @@ async fn place(picky: bool) -> Result<Samples> {
         let began = Instant::now();
         let made = registry.create(Kind::Task, "default", task, &options).await;
         made.map_err(|error| error.to_string())?;
-        loop {
-            let there = registry
-                .get(Kind::Task, "default", &name)
-                .map_err(|error| error.to_string())?;
-            if there.typed::<Task>().status.node.is_some() {
-                break;
-            }
+        while !is_placed(&registry, &name)? {
             if began.elapsed() > crate::cube::LIMIT {
                 return Err(format!("{name} is not placed").into());
             }
-            tokio::task::yield_now().await;
+            feed.next().await;
         }
         samples.time(began.elapsed());
         tokio::time::sleep(APART).await;
@@ -103,4 +98,10 @@ async fn place(picky: bool) -> Result<Samples> {
     shutdown.cancel();
     scheduler.await?;
     Ok(samples)
+}
+
+fn is_placed(registry: &Registry, name: &str) -> Result<bool> {
+    let task = registry.get(Kind::Task, "default", name);
+    let task = task.map_err(|error| error.to_string())?;
+    Ok(task.typed::<Task>().status.node.is_some())
 }
