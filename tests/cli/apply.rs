@@ -185,7 +185,7 @@ fn waiting_for_a_deployment_looks_at_its_tasks() {
     );
     let status = |ready: u32| {
         json!({
-            "replicas": 1, "updatedReplicas": 1, "readyReplicas": ready, "revision": 1, "observedGeneration": 1,
+            "replicas": 1, "updatedReplicas": 1, "readyReplicas": ready, "availableReplicas": ready, "revision": 1, "observedGeneration": 1,
         })
     };
     server.set_status(Kind::Deployment, "web", &status(0));

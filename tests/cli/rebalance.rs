@@ -51,7 +51,7 @@ fn deployment(server: &TestServer, name: &str, replicas: u32) {
     server.set_status(
         Kind::Deployment,
         name,
-        &json!({ "replicas": replicas, "updatedReplicas": replicas, "readyReplicas": replicas,
+        &json!({ "replicas": replicas, "updatedReplicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas,
                  "availableReplicas": replicas, "observedGeneration": 1 }),
     );
 }

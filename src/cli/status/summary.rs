@@ -138,7 +138,8 @@ pub fn of(nodes: &[Node], deployments: &[Deployment], tasks: &[Task], sources: &
         let status = &deployment.status;
         let wished = deployment.spec.replicas;
         summary.deployments.all += 1;
-        summary.deployments.ready += usize::from(status.ready_replicas == wished && status.updated_replicas == wished);
+        summary.deployments.ready +=
+            usize::from(status.available_replicas == wished && status.updated_replicas == wished);
         let said = [PROGRESSING, AVAILABLE].map(|kind| condition::find(&status.conditions, kind));
         let bad = said.into_iter().flatten().find(|said| said.status == Truth::False);
         if let Some(bad) = bad {

@@ -159,8 +159,11 @@ pub fn judge_deployment(deployment: &Deployment, tasks: &[&Task]) -> Verdict {
             Verdict::Done(_) => {}
         }
     }
-    let ready = format!("revision {revision}   ready {}/{wanted}", status.ready_replicas);
-    if status.updated_replicas == wanted && status.ready_replicas == wanted && status.replicas == wanted {
+    let mut ready = format!("revision {revision}   ready {}/{wanted}", status.ready_replicas);
+    if deployment.spec.min_ready_seconds > 0 {
+        ready.push_str(&format!("   available {}/{wanted}", status.available_replicas));
+    }
+    if status.updated_replicas == wanted && status.available_replicas == wanted && status.replicas == wanted {
         return Verdict::Done(ready);
     }
     if let Some(why) = unplaced {

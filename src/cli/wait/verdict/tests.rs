@@ -200,8 +200,15 @@ fn a_deployment_is_judged_by_its_newest_tasks() {
         "an old one still runs"
     );
     deployment.status.replicas = 2;
+    deployment.status.available_replicas = 2;
     assert_eq!(
         told(judge_deployment(&deployment, &[&up, &up])),
         "done: revision 5   ready 2/2"
+    );
+    // To be ready is not enough where it has to be so for a while.
+    (deployment.spec.min_ready_seconds, deployment.status.available_replicas) = (10, 1);
+    assert_eq!(
+        told(judge_deployment(&deployment, &[&up, &up])),
+        "under way: revision 5   ready 2/2   available 1/2"
     );
 }
