@@ -153,7 +153,7 @@ async fn join(socket: Socket, context: &Context, query: &ExecQuery) -> Result<Ex
                     }
                 }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => {
-                    let message = "the connection broke off; the program is hung up on, unless it has ended";
+                    let message = "the connection broke off; whether the program still runs is not known";
                     return Err(CliError::ended(Exit::Error, message));
                 }
                 Some(Ok(_)) => {}
