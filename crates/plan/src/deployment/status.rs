@@ -15,6 +15,8 @@ use super::{
 const COMPLETE: &str = "Complete";
 const ROLLING: &str = "Rolling";
 const SCALING: &str = "Scaling";
+/// Tasks are to leave their nodes, and others take their place.
+const MOVING: &str = "Moving";
 
 struct Counts {
     live: u32,
@@ -66,7 +68,10 @@ pub(super) fn after(look: &Look, tasks: &Tasks, current: &Current, plan: &Plan) 
     let wished = look.deployment.spec.replicas;
     let complete = counts.available_updated >= wished && counts.live == wished && counts.updated == wished;
     let was_rolling = condition::find(old, PROGRESSING).is_some_and(|condition| condition.reason == ROLLING);
-    let rolling = !complete && (old_left > 0 || was_rolling || (current.moved && wished > 0));
+    // Who only moves to another node is of no older revision.
+    let older = |task: &Task| !current.is_of(task::number(task));
+    let older_left = count(&tasks.old, older) - gone(Why::OldRevision).filter(|(task, _)| older(task)).count() as u32;
+    let rolling = !complete && (older_left > 0 || was_rolling || (current.moved && wished > 0));
 
     let least = wished.saturating_sub(Way::of(look.deployment).bounds(wished).unavailable);
     let available = counts.available >= least;
@@ -94,6 +99,9 @@ pub(super) fn after(look: &Look, tasks: &Tasks, current: &Current, plan: &Plan) 
             word(look)
         );
         (ROLLING, format!("{to}; {state}{}", waits(plan.waiting)))
+    } else if old_left > 0 {
+        let moving = format!("{old_left} to move to another node");
+        (MOVING, format!("{share}, {moving}{}", waits(plan.waiting)))
     } else {
         (SCALING, format!("{share}{}", waits(plan.waiting)))
     };
@@ -157,18 +165,20 @@ pub(super) fn told(look: &Look, current: &Current, plan: &Plan, status: &Deploym
         progressing.map_or_else(String::new, |condition| condition.reason.clone())
     };
     let (was, is) = (reason(&before.conditions), reason(&status.conditions));
+    // There are others for a while without anybody having wished for more or fewer.
+    let passing = |reason: &str| [ROLLING, MOVING].contains(&reason);
     if current.moved && (is == ROLLING || before.replicas > 0) {
         told.push(Told::Rolling {
             revision: current.number(),
             again: current.before.is_some(),
             way: plan.way,
         });
-    } else if before.replicas != status.replicas && is != ROLLING && was != ROLLING {
+    } else if before.replicas != status.replicas && !passing(&is) && !passing(&was) {
         told.push(Told::Scaled {
             from: before.replicas,
             to: status.replicas,
         });
-    } else if plan.create > 0 && is != ROLLING && before.observed_generation == look.deployment.metadata.generation {
+    } else if plan.create > 0 && !passing(&is) && before.observed_generation == look.deployment.metadata.generation {
         told.push(Told::Replaced(plan.create));
     }
     if was == ROLLING && is == COMPLETE {

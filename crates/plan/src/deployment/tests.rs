@@ -383,6 +383,34 @@ fn an_older_one_that_does_no_work_keeps_nobody_on_its_node() {
 }
 
 #[test]
+fn a_move_to_another_node_is_no_roll_and_no_scaling() {
+    let mut world = World::healthy(2, "a");
+    let leaving = world.tasks.values_mut().next().unwrap();
+    leaving.status.eviction = Some(Eviction {
+        after_replacement: true,
+        ..Eviction::default()
+    });
+    let progressing = |world: &World| {
+        let conditions = &world.deployment.status.conditions;
+        let progressing = condition::find(conditions, PROGRESSING).unwrap();
+        (progressing.reason.clone(), progressing.message.clone())
+    };
+    let first = world.step();
+    assert_eq!((created(&first), first.told), (1, vec![]));
+    let moving = "2/2 ready, 1 to move to another node".to_owned();
+    assert_eq!(progressing(&world), ("Moving".to_owned(), moving));
+    let new = world
+        .tasks
+        .values_mut()
+        .max_by_key(|task| task.metadata.creation_timestamp);
+    run(new.unwrap());
+    let done = world.step();
+    assert_eq!((deleted(&done).len(), done.told), (1, vec![]));
+    assert_eq!(progressing(&world).0, "Complete");
+    world.assert_at_rest();
+}
+
+#[test]
 fn one_that_is_being_deleted_is_only_counted() {
     let mut world = World::healthy(2, "nginx:1");
     world.deployment.metadata.deletion_timestamp = Some(Timestamp::UNIX_EPOCH);
