@@ -26,6 +26,9 @@ pub(super) struct Tasks<'a> {
     pub leaving: Vec<&'a Task>,
 }
 
+/// So many failures in a row are no accident: what comes of such a Task is not waited for.
+const FAILING: u64 = 3;
+
 /// Whether the Task is to leave its node once another one is in its place.
 fn is_replaced(task: &Task) -> bool {
     let eviction = task.status.eviction.as_ref();
@@ -202,7 +205,8 @@ pub(super) fn plan<'a>(look: &Look, tasks: &Tasks<'a>, current: &Current) -> Pla
 
 /// So many available Tasks of the current revision are to leave their nodes and are not replaced yet: the strategy's bounds
 /// are for changes of the template, so that nobody loses a Task because another node is better. What came after them and does
-/// no work yet is taken for the ones in their place; what was there before them and does none keeps nobody.
+/// no work yet is taken for the ones in their place; what was there before them and does none keeps nobody, nor does what
+/// fails again and again: nobody can wait for that.
 fn still_needed(look: &Look, tasks: &Tasks, current: &Current, kept: &[&Task]) -> usize {
     let age = |task: &Task| (task.metadata.creation_timestamp, task.metadata.uid.clone());
     let leaving = tasks
@@ -217,7 +221,10 @@ fn still_needed(look: &Look, tasks: &Tasks, current: &Current, kept: &[&Task]) -
     let more = (kept.len() + leaving.len()).saturating_sub(look.deployment.spec.replicas as usize);
     let mut kept: Vec<(bool, bool)> = kept
         .iter()
-        .map(|task| (age(task) < *first, is_available(look, task)))
+        .map(|task| {
+            let failing = task.status.failures >= FAILING && !is_available(look, task);
+            (failing || age(task) < *first, is_available(look, task))
+        })
         .collect();
     kept.sort_unstable_by_key(|(older, available)| (*older, *available != *older));
     let in_place = kept.iter().take(more).filter(|(_, available)| *available).count();

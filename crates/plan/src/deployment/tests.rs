@@ -383,6 +383,29 @@ fn an_older_one_that_does_no_work_keeps_nobody_on_its_node() {
 }
 
 #[test]
+fn a_younger_one_that_fails_again_and_again_keeps_nobody_on_its_node_either() {
+    let mut world = World::healthy(4, "a");
+    let names: Vec<String> = world.tasks.keys().cloned().collect();
+    // The youngest is in a crash loop.
+    let failing = &mut world.tasks.get_mut(&names[3]).unwrap().status;
+    failing.conditions.clear();
+    failing.failures = 7;
+    let leaving = world.tasks.get_mut(&names[0]).unwrap();
+    leaving.status.eviction = Some(Eviction {
+        after_replacement: true,
+        ..Eviction::default()
+    });
+    assert_eq!(created(&world.step()), 1);
+    assert_eq!(deleted(&world.step()), [], "the new one is not ready");
+    let new = world
+        .tasks
+        .values_mut()
+        .max_by_key(|task| task.metadata.creation_timestamp);
+    run(new.unwrap());
+    assert_eq!(deleted(&world.step()), [(names[0].as_str(), Why::OldRevision)]);
+}
+
+#[test]
 fn a_move_to_another_node_is_no_roll_and_no_scaling() {
     let mut world = World::healthy(2, "a");
     let leaving = world.tasks.values_mut().next().unwrap();
