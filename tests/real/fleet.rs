@@ -67,6 +67,14 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        // Where its clock is wrong, it is the child of what makes it so.
+        let pid = self.process.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            if let Some(child) = rustix::process::Pid::from_raw(child) {
+                let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+            }
+        }
         let _ = self.process.child.kill();
         let _ = self.process.child.wait();
     }
