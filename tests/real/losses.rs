@@ -367,8 +367,7 @@ fn labels_and_taints_that_change_under_running_tasks_move_only_who_must_go() {
     assert_eq!(b.all().len(), 1);
 }
 
-/// A figure of docs/benchmarks.md, not a test of every day: `cargo test --release --test real -- --ignored --nocapture
-/// loss_of_one`.
+/// A figure of docs/benchmarks.md, which says how it is run; no test of every day.
 #[test]
 #[ignore = "a figure, for a machine that does nothing else"]
 fn the_loss_of_one_of_three_nodes_with_30_tasks() {
