@@ -6,7 +6,6 @@ use std::{convert::Infallible, io::Write as _};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use cube_api::{
     condition::{READY, is_true},
-    deployment::Deployment,
     kinds::Kind,
     task::{Phase, Task},
 };
@@ -22,7 +21,7 @@ use super::{
     names, terminal,
 };
 use crate::{
-    client::{Client, ExecQuery, Selection, Socket},
+    client::{Client, ExecQuery, Socket},
     engine::TerminalSize,
     source::ObjectId,
 };
@@ -97,21 +96,11 @@ impl Args {
 
 /// The Task that is meant: of a Deployment one that is ready, or runs at least.
 async fn task_of(what: &str, client: &Client, context: &Context) -> Result<ObjectId, CliError> {
-    let id = match what.contains('/') {
-        true => names::object(what, context)?,
-        false => names::of_kind(Kind::Task, what, context),
-    };
+    let id = names::task_or(what, context)?;
     match id.kind {
         Kind::Task => Ok(id),
         Kind::Deployment => {
-            let deployment: Deployment = client
-                .typed(&id.namespace, &id.name)
-                .await
-                .map_err(|error| context.explain(&id, error))?;
-            let selection = Selection {
-                labels: deployment.selector(),
-                ..Selection::of(&id.namespace)
-            };
+            let selection = names::tasks_of(&id, client, context).await?;
             let tasks = client.list_typed::<Task>(&selection).await?.items;
             let runs = |task: &&Task| task.status.phase == Phase::Running && !task.metadata.is_deleting();
             let best = tasks

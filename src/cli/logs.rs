@@ -3,7 +3,7 @@
 //! Lines go through as they are: a log is data. Read [`Args::run`] first.
 use std::{collections::BTreeMap, time::Duration};
 
-use cube_api::{deployment::Deployment, kinds::Kind, task::Task};
+use cube_api::{kinds::Kind, task::Task};
 use tokio::sync::mpsc;
 
 use super::{
@@ -46,22 +46,12 @@ pub struct Args {
 impl Args {
     /// Prints the output.
     pub async fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let id = match self.what.contains('/') {
-            true => names::object(&self.what, context)?,
-            false => names::of_kind(Kind::Task, &self.what, context),
-        };
+        let id = names::task_or(&self.what, context)?;
         let (client, query) = (context.client(), self.query()?);
         match id.kind {
             Kind::Task => one(&client, context, &id, query).await,
             Kind::Deployment => {
-                let deployment: Deployment = client
-                    .typed(&id.namespace, &id.name)
-                    .await
-                    .map_err(|error| context.explain(&id, error))?;
-                let selection = Selection {
-                    labels: deployment.selector(),
-                    ..Selection::of(&id.namespace)
-                };
+                let selection = names::tasks_of(&id, &client, context).await?;
                 if query.follow {
                     follow_all(&client, context, selection, query).await
                 } else {

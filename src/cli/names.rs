@@ -1,5 +1,5 @@
 //! How people name objects: `task web`, `task/web`, `tasks,deployments`, `all`, and `task/other/web` across namespaces.
-use cube_api::{kinds::Kind, shape::nearest};
+use cube_api::{deployment::Deployment, kinds::Kind, shape::nearest};
 use serde_json::Value;
 
 use super::{Context, error::CliError};
@@ -51,6 +51,32 @@ pub fn wanted(words: &[String], context: &Context) -> Result<Wanted, CliError> {
             Ok(Wanted::Objects(ids.collect()))
         }
     }
+}
+
+/// Reads what a verb of Tasks is given: a Task's name, or `KIND/NAME`.
+///
+/// # Errors
+/// When the kind is unknown.
+pub fn task_or(what: &str, context: &Context) -> Result<ObjectId, CliError> {
+    match what.contains('/') {
+        true => object(what, context),
+        false => Ok(of_kind(Kind::Task, what, context)),
+    }
+}
+
+/// Which Tasks are a Deployment's.
+///
+/// # Errors
+/// When the server does not tell.
+pub async fn tasks_of(id: &ObjectId, client: &Client, context: &Context) -> Result<Selection, CliError> {
+    let deployment: Deployment = client
+        .typed(&id.namespace, &id.name)
+        .await
+        .map_err(|error| context.explain(id, error))?;
+    Ok(Selection {
+        labels: deployment.selector(),
+        ..Selection::of(&id.namespace)
+    })
 }
 
 /// The objects of some kinds that have these labels, in the namespace that is meant.

@@ -4,7 +4,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use cube_api::API_VERSION;
 use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::registry::ApiError;
@@ -81,6 +83,16 @@ impl IntoResponse for Refusal {
 /// JSON that is text already.
 pub(super) fn json(code: StatusCode, text: impl Into<Bytes>) -> Response {
     typed(code, "application/json", text.into())
+}
+
+/// Something that is told and never stored, with its kind beside its fields.
+pub(super) fn told(kind: &str, what: &impl Serialize) -> Response {
+    let mut told = serde_json::to_value(what).unwrap_or_default();
+    if let Value::Object(fields) = &mut told {
+        fields.insert("apiVersion".to_owned(), API_VERSION.into());
+        fields.insert("kind".to_owned(), kind.into());
+    }
+    value(StatusCode::OK, &told)
 }
 
 /// JSON of a value.

@@ -4,16 +4,12 @@
 //! JSON; 255, the channel that follows ends. To the client: 1, output; 2, errors; 3, how it ended, as a Status; then the
 //! end. `v4.channel.k8s.io` is the same without 255.
 use axum::{
-    extract::{
-        FromRequestParts as _, WebSocketUpgrade,
-        ws::{Message, WebSocket},
-    },
+    extract::ws::{Message, WebSocket},
     response::{IntoResponse as _, Response},
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use cube_api::task::{Phase, Task};
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -41,18 +37,16 @@ const SIZE: u8 = 4;
 const END: u8 = 255;
 
 /// Answers `GET …/tasks/NAME/exec`.
-pub(super) async fn exec(call: Call, mut parts: Parts) -> Result<Response, Refusal> {
+pub(super) async fn exec(mut call: Call) -> Result<Response, Refusal> {
     let object = call.object()?;
     let task: &Task = object.typed();
     let options = call.params.exec()?;
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
-        .await
-        .map_err(|_| {
-            ApiError::bad_request(format!(
-                "exec is spoken over a WebSocket ({}): use `cube exec`",
-                PROTOCOLS[0]
-            ))
-        })?;
+    let upgrade = call.upgrade.take().ok_or_else(|| {
+        ApiError::bad_request(format!(
+            "exec is spoken over a WebSocket ({}): use `cube exec`",
+            PROTOCOLS[0]
+        ))
+    })?;
     if task.status.phase != Phase::Running || task.status.container_id.is_none() {
         let message = format!("nothing can be run in {}: {}", shown(task), why_none(task));
         return Err(ApiError::bad_request(message).into());

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{Path, Request, State},
+    extract::{FromRequestParts as _, Path, Request, State, WebSocketUpgrade},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, Method, StatusCode};
@@ -27,6 +27,8 @@ pub(super) struct Call {
     pub target: Target,
     pub params: Params,
     pub headers: HeaderMap,
+    /// The wish to go on as a WebSocket.
+    pub upgrade: Option<WebSocketUpgrade>,
     pub renderer: Renderer,
 }
 
@@ -45,6 +47,10 @@ async fn serve(server: Arc<Server>, target: Option<Target>, request: Request) ->
         return Refusal::no_such_path().into_response();
     };
     let (mut parts, body) = request.into_parts();
+    let upgrade = match target.part {
+        Part::Exec => WebSocketUpgrade::from_request_parts(&mut parts, &()).await.ok(),
+        _ => None,
+    };
     let params = Params::parse(parts.uri.query());
     let verb = verb(&parts.method, &target, &params);
     let kind = target.kind.info().plural;
@@ -58,17 +64,11 @@ async fn serve(server: Arc<Server>, target: Option<Target>, request: Request) ->
                 server,
                 target,
                 params,
-                headers: std::mem::take(&mut parts.headers),
+                headers: parts.headers,
+                upgrade,
                 renderer,
             };
-            let answer = match verb {
-                Some(Verb::Exec) => {
-                    parts.headers.clone_from(&call.headers);
-                    exec::exec(call, parts).await
-                }
-                verb => call.answer(verb, body).await,
-            };
-            answer.unwrap_or_else(Refusal::into_response)
+            call.answer(verb, body).await.unwrap_or_else(Refusal::into_response)
         }
     };
     response.extensions_mut().insert(Labels {
@@ -153,8 +153,7 @@ impl Call {
             Verb::DeleteCollection => write::delete_collection(self, body).await,
             Verb::Bind => write::bind(self, body).await,
             Verb::Log => logs::logs(self).await,
-            // It needs the request's head, and is seen to before.
-            Verb::Exec => Err(Refusal::no_such_verb()),
+            Verb::Exec => exec::exec(self).await,
             Verb::Survey => placement::placement(&self),
         }
     }

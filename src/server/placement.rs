@@ -1,9 +1,7 @@
 //! Where a Task could run, and why: every filter and score for every node.
 use axum::response::Response;
-use cube_api::{API_VERSION, kinds::Kind, task::Task};
+use cube_api::{kinds::Kind, task::Task};
 use cube_plan::scheduler::{Index, survey};
-use http::StatusCode;
-use serde_json::Value;
 
 use super::{
     answer::{self, Refusal},
@@ -30,10 +28,5 @@ pub(super) fn placement(call: &Call) -> Result<Response, Refusal> {
         }
     }
     let survey = survey(&mut index, &key(object.namespace(), object.name()), task);
-    let mut value = serde_json::to_value(survey).unwrap_or_default();
-    if let Value::Object(fields) = &mut value {
-        fields.insert("apiVersion".to_owned(), API_VERSION.into());
-        fields.insert("kind".to_owned(), "PlacementSurvey".into());
-    }
-    Ok(answer::value(StatusCode::OK, &value))
+    Ok(answer::told("PlacementSurvey", &survey))
 }

@@ -16,7 +16,7 @@ use cube_api::{
 };
 use cube_plan::scheduler::{REBALANCED, Rebalancer, rebalanced};
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Server,
@@ -43,12 +43,7 @@ pub(super) async fn plan(State(server): State<Arc<Server>>, RawQuery(query): Raw
     let plan = planned
         .await
         .map_err(|_| ApiError::internal("the plan was not finished"))?;
-    let mut value = serde_json::to_value(plan).unwrap_or_default();
-    if let Value::Object(fields) = &mut value {
-        fields.insert("apiVersion".to_owned(), API_VERSION.into());
-        fields.insert("kind".to_owned(), "RebalancePlan".into());
-    }
-    Ok(answer::value(StatusCode::OK, &value))
+    Ok(answer::told("RebalancePlan", &plan))
 }
 
 /// Answers `POST`: those moves begin, all of them or none.

@@ -1,5 +1,5 @@
 //! Whether what runs does its work: who asks which container, and what is made of the answers.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,16 +16,10 @@ use super::probes::{Prober, Report, Target};
 impl Actor {
     /// Who asks the container of the Task that runs.
     pub(super) fn asked(&self, spec: &TaskSpec, slot: &Slot, containers: &[Seen]) -> Asked {
-        let probed = |checks: &[Check]| match checks {
-            [] => Asked::ByNobody,
-            _ => Asked::ByProbes,
-        };
-        match running(slot, containers) {
-            Some(seen) if depends_on_image(spec) => match self.healthchecks.get(&seen.image_id) {
-                Some(healthcheck) => probed(&checks(spec, healthcheck.as_ref())),
-                None => Asked::Unknown,
-            },
-            _ => probed(&checks(spec, None)),
+        match wanted_checks(&self.healthchecks, spec, running(slot, containers)).as_deref() {
+            None => Asked::Unknown,
+            Some([]) => Asked::ByNobody,
+            Some(_) => Asked::ByProbes,
         }
     }
 
@@ -42,18 +36,19 @@ impl Actor {
             slot.prober = None;
             return;
         };
-        let image = self.healthchecks.get(&seen.image_id).and_then(Option::as_ref);
-        let wanted = checks(&slot.task.spec, image);
+        let Some(wanted) = wanted_checks(&self.healthchecks, &slot.task.spec, Some(seen)) else {
+            // What was known holds until it is found out.
+            slot.prober = None;
+            return;
+        };
         let address = match slot.task.spec.network {
             cube_api::task::NetworkMode::Host => Some("127.0.0.1".to_owned()),
             _ => seen.addresses.first().cloned(),
         };
         if wanted.is_empty() {
             slot.prober = None;
-            // What was known is of no probe any more, unless that is still to be found out.
-            if !depends_on_image(&slot.task.spec) || self.healthchecks.contains_key(&seen.image_id) {
-                slot.progress.health = None;
-            }
+            // What was known is of no probe any more.
+            slot.progress.health = None;
             return;
         }
         let is_right = |(_, prober): &(u64, Prober)| prober.is_of(&seen.id, address.as_ref(), &wanted);
@@ -130,6 +125,19 @@ impl Actor {
         let used: BTreeSet<&String> = self.view.containers().map(|seen| &seen.image_id).collect();
         self.healthchecks.retain(|image, _| used.contains(image));
     }
+}
+
+/// What the container is to be asked; none while its image has yet to be looked at.
+fn wanted_checks(
+    healthchecks: &BTreeMap<String, Option<Healthcheck>>,
+    spec: &TaskSpec,
+    seen: Option<&Seen>,
+) -> Option<Vec<Check>> {
+    let image = match seen {
+        Some(seen) if depends_on_image(spec) => healthchecks.get(&seen.image_id)?.as_ref(),
+        _ => None,
+    };
+    Some(checks(spec, image))
 }
 
 /// The container that counts, if it runs.

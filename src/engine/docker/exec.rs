@@ -1,6 +1,7 @@
 //! Programs in a container: started over a connection that becomes theirs.
 use bollard::Docker;
 use bollard::exec::{CreateExecOptions, ResizeExecOptions};
+use bollard::models::ExecInspectResponse;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::{self, StreamExt};
 use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
@@ -65,10 +66,14 @@ pub(super) async fn start(wire: &Wire, docker: &Docker, id: &str, options: ExecO
     })
 }
 
+async fn look(docker: &Docker, exec: &str) -> Result<ExecInspectResponse> {
+    let answer = docker.inspect_exec(&segment(exec)?).await.map_err(fault::of);
+    answer.map_err(|error| fault::missing(error, &format!("exec {exec}")))
+}
+
 /// How a program does.
 pub(super) async fn status(docker: &Docker, exec: &str) -> Result<ExecStatus> {
-    let answer = docker.inspect_exec(&segment(exec)?).await.map_err(fault::of);
-    let answer = answer.map_err(|error| fault::missing(error, &format!("exec {exec}")))?;
+    let answer = look(docker, exec).await?;
     let running = answer.running.unwrap_or_default();
     Ok(ExecStatus {
         running,
@@ -96,8 +101,7 @@ pub(super) async fn end(docker: &Docker, exec: &str, how: Ending) -> Result<bool
         Ending::HangUp => host::Signal::HUP,
         Ending::Kill => host::Signal::KILL,
     };
-    let answer = docker.inspect_exec(&segment(exec)?).await.map_err(fault::of);
-    let answer = answer.map_err(|error| fault::missing(error, &format!("exec {exec}")))?;
+    let answer = look(docker, exec).await?;
     let pid = answer
         .pid
         .and_then(|pid| i32::try_from(pid).ok())

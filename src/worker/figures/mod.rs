@@ -78,17 +78,12 @@ impl Sampler {
     /// When the engine does not answer.
     pub async fn figures(&self, containers: &[String]) -> Result<Measured> {
         let mut state = self.state.lock().await;
-        if let Some(last) = &state.last
-            && last.taken.elapsed() < APART
-            && containers.iter().all(|id| last.measured.containers.contains_key(id))
-        {
-            return Ok(last.measured.clone());
-        }
         // What was measured of other containers alone, or long ago, says nothing of how much these use now.
         let serves = |last: &Sample| {
             last.taken.elapsed() < OLD && containers.iter().all(|id| last.measured.containers.contains_key(id))
         };
         let before = match state.last.take().filter(serves) {
+            Some(last) if last.taken.elapsed() < APART => return Ok(state.last.insert(last).measured.clone()),
             Some(last) => last,
             None => self.sample(&mut state, containers).await?,
         };
@@ -117,8 +112,8 @@ impl Sampler {
                 .insert(PathBuf::from(self.engine.info().await?.root_dir))
                 .clone(),
         };
-        let is_here = host::disk(&root).is_some();
-        if is_here {
+        let disk = host::disk(&root);
+        if disk.is_some() {
             self.trace(state, containers).await?;
         }
         let traces: Vec<(String, Trace)> = state.traces.iter().map(|(id, t)| (id.clone(), t.clone())).collect();
@@ -127,14 +122,10 @@ impl Sampler {
             .filter_map(|(id, trace)| Some((id.clone(), trace.layer.clone()?)));
         self.layers.refresh(layers.collect());
         let read = move || {
-            let node = match is_here {
-                true => machine::usage(
-                    &|file| std::fs::read_to_string(file).ok(),
-                    host::memory(),
-                    host::disk(&root),
-                ),
-                false => Usage::default(),
-            };
+            let files = |file: &str| std::fs::read_to_string(file).ok();
+            // Where its disk is not here, the machine is another one.
+            let node = disk.map(|disk| machine::usage(&files, host::memory(), Some(disk)));
+            let node = node.unwrap_or_default();
             let usages = traces.iter().map(|(id, trace)| (id.clone(), trace.usage()));
             (node, usages.collect::<BTreeMap<_, _>>())
         };

@@ -119,6 +119,12 @@ impl World {
         name.and_then(|name| self.tasks.remove(&name)).is_some()
     }
 
+    /// The Task that was made last.
+    fn youngest(&mut self) -> &mut Task {
+        let tasks = self.tasks.values_mut();
+        tasks.max_by_key(|task| task.metadata.creation_timestamp).unwrap()
+    }
+
     /// Everything that can happen by itself happens, until nothing does.
     fn settle(&mut self) {
         for _ in 0..1000 {
@@ -182,6 +188,14 @@ fn run(task: &mut Task) {
         status: Truth::True,
         ..Condition::default()
     }];
+}
+
+/// It is to leave its node once another one is in its place.
+fn replace(task: &mut Task) {
+    task.status.eviction = Some(Eviction {
+        after_replacement: true,
+        ..Eviction::default()
+    });
 }
 
 fn created(decision: &Decision) -> usize {
@@ -366,19 +380,11 @@ fn an_older_one_that_does_no_work_keeps_nobody_on_its_node() {
     let mut world = World::healthy(4, "a");
     let names: Vec<String> = world.tasks.keys().cloned().collect();
     world.tasks.get_mut(&names[0]).unwrap().status.conditions.clear();
-    let leaving = world.tasks.get_mut(&names[1]).unwrap();
-    leaving.status.eviction = Some(Eviction {
-        after_replacement: true,
-        ..Eviction::default()
-    });
+    replace(world.tasks.get_mut(&names[1]).unwrap());
     let first = world.step();
     assert_eq!((created(&first), deleted(&first)), (1, vec![]));
     assert_eq!(deleted(&world.step()), [], "the new one is not ready");
-    let new = world
-        .tasks
-        .values_mut()
-        .max_by_key(|task| task.metadata.creation_timestamp);
-    run(new.unwrap());
+    run(world.youngest());
     assert_eq!(deleted(&world.step()), [(names[1].as_str(), Why::OldRevision)]);
 }
 
@@ -390,29 +396,17 @@ fn a_younger_one_that_fails_again_and_again_keeps_nobody_on_its_node_either() {
     let failing = &mut world.tasks.get_mut(&names[3]).unwrap().status;
     failing.conditions.clear();
     failing.failures = 7;
-    let leaving = world.tasks.get_mut(&names[0]).unwrap();
-    leaving.status.eviction = Some(Eviction {
-        after_replacement: true,
-        ..Eviction::default()
-    });
+    replace(world.tasks.get_mut(&names[0]).unwrap());
     assert_eq!(created(&world.step()), 1);
     assert_eq!(deleted(&world.step()), [], "the new one is not ready");
-    let new = world
-        .tasks
-        .values_mut()
-        .max_by_key(|task| task.metadata.creation_timestamp);
-    run(new.unwrap());
+    run(world.youngest());
     assert_eq!(deleted(&world.step()), [(names[0].as_str(), Why::OldRevision)]);
 }
 
 #[test]
 fn a_move_to_another_node_is_no_roll_and_no_scaling() {
     let mut world = World::healthy(2, "a");
-    let leaving = world.tasks.values_mut().next().unwrap();
-    leaving.status.eviction = Some(Eviction {
-        after_replacement: true,
-        ..Eviction::default()
-    });
+    replace(world.tasks.values_mut().next().unwrap());
     let progressing = |world: &World| {
         let conditions = &world.deployment.status.conditions;
         let progressing = condition::find(conditions, PROGRESSING).unwrap();
@@ -422,11 +416,7 @@ fn a_move_to_another_node_is_no_roll_and_no_scaling() {
     assert_eq!((created(&first), first.told), (1, vec![]));
     let moving = "2/2 ready, 1 to move to another node".to_owned();
     assert_eq!(progressing(&world), ("Moving".to_owned(), moving));
-    let new = world
-        .tasks
-        .values_mut()
-        .max_by_key(|task| task.metadata.creation_timestamp);
-    run(new.unwrap());
+    run(world.youngest());
     let done = world.step();
     assert_eq!((deleted(&done).len(), done.told), (1, vec![]));
     assert_eq!(progressing(&world).0, "Complete");

@@ -22,6 +22,7 @@ pub fn status(look: &Look, step: &Step) -> TaskStatus {
         .max_by_key(|seen| (seen.hash == wanted, seen.number));
     let old = &look.task.status;
     let over = progress.over.as_ref().filter(|over| over.hash == wanted);
+    let unready = alive.and_then(|seen| unready(look, seen));
     let (phase, reason, message) = match (over, alive) {
         (Some(over), _) => {
             let last = progress.last_termination.as_ref();
@@ -33,17 +34,16 @@ pub fn status(look: &Look, step: &Step) -> TaskStatus {
         }
         (None, Some(_)) if look.task.metadata.is_deleting() => (Phase::Running, "Stopping".to_owned(), String::new()),
         (None, Some(_)) if old.leaves_now() => (Phase::Running, "Stopping".to_owned(), leaving(look)),
-        (None, Some(seen)) => match unready(look, seen) {
-            Some((_, message)) => (Phase::Running, "Running".to_owned(), message),
-            None => (Phase::Running, "Running".to_owned(), String::new()),
-        },
+        (None, Some(_)) => {
+            let message = unready.as_ref().map(|(_, message)| message.clone());
+            (Phase::Running, "Running".to_owned(), message.unwrap_or_default())
+        }
         (None, None) => {
             let (reason, message) = waiting(look, step);
             (Phase::Scheduled, reason, message)
         }
     };
     let shown = alive.or_else(|| over.and_then(|_| look.containers.iter().max_by_key(|seen| seen.number)));
-    let unready = alive.and_then(|seen| unready(look, seen));
     let ready = phase == Phase::Running && !look.task.metadata.is_deleting() && !old.leaves_now() && unready.is_none();
     let mut conditions = old.conditions.clone();
     let condition = Condition {
