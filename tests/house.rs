@@ -97,6 +97,59 @@ fn imports_go_one_way() {
     );
 }
 
+/// Rooms of the control plane, which a simulation runs unchanged: what comes from outside comes from `world`.
+const SIMULATED: &[&str] = &[
+    "client",
+    "controllers",
+    "registry",
+    "roster",
+    "scheduler",
+    "server",
+    "source",
+    "worker",
+];
+/// What asks the system past `world`.
+const PAST_THE_WORLD: &[&str] = &[
+    "tokio::spawn(",
+    "spawn_blocking",
+    "std::thread",
+    "std::fs::",
+    "File::",
+    "Stream::connect(",
+    "std::time::Instant",
+    ".is_symlink()",
+    ".exists()",
+];
+/// Places that may, since no simulation comes there.
+const NOT_SIMULATED: &[&str] = &[
+    // Reads files of the machine's kernel, on whose engine it is.
+    "worker/figures",
+    // A copy that a client downloads.
+    "server/backup.rs",
+];
+
+#[test]
+fn the_control_plane_asks_the_world() {
+    let mut wrong = Vec::new();
+    for room in SIMULATED {
+        for path in files(&root().join("src").join(room), ".rs") {
+            let inside = path
+                .strip_prefix(root().join("src"))
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
+            if inside.contains("tests") || NOT_SIMULATED.iter().any(|place| inside.starts_with(place)) {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let past = PAST_THE_WORLD.iter().filter(|past| code.contains(**past));
+            wrong.extend(past.map(|past| format!("src/{inside}: {past}")));
+        }
+    }
+    assert!(wrong.is_empty(), "past the world:\n{}", wrong.join("\n"));
+}
+
 /// The modules that follow `crate::`: one, or several in braces.
 fn named(rest: &str) -> Vec<String> {
     let word = |text: &str| {

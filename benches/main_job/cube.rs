@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cube::client::{Client, Endpoint, Selection, Watch, WatchEvent};
+use cube::world::World;
 use cube_api::kinds::Kind;
 use http::Method;
 use serde_json::Value;
@@ -130,7 +131,7 @@ impl Cube {
     }
 
     pub fn client(&self) -> Client {
-        Client::new(Endpoint::Unix(self.socket()))
+        Client::new(Endpoint::Unix(self.socket()), World::real().network())
     }
 
     pub async fn wire(&self) -> Result<Wire> {

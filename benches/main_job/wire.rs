@@ -3,6 +3,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use cube::client::{Client, Endpoint};
+use cube::world::World;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::SendRequest;
@@ -14,7 +15,7 @@ pub struct Wire(SendRequest<Full<Bytes>>);
 
 impl Wire {
     pub async fn open(socket: &Path) -> Result<Self> {
-        let client = Client::new(Endpoint::Unix(socket.to_owned()));
+        let client = Client::new(Endpoint::Unix(socket.to_owned()), World::real().network());
         Ok(Self(client.connect().await?))
     }
 

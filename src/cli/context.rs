@@ -73,7 +73,7 @@ impl Context {
 
     /// A client of the server that is meant.
     pub fn client(&self) -> Client {
-        Client::new(self.endpoint())
+        Client::new(self.endpoint(), self.world.network())
     }
 
     /// The namespace that is meant.

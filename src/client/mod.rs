@@ -15,6 +15,8 @@ mod socket;
 mod transport;
 mod watch;
 
+use std::sync::Arc;
+
 use cube_api::figures::{NodeFigures, TaskFigures};
 use cube_api::kinds::{Kind, Resource};
 use cube_api::rebalance::{RebalancePlan, RebalanceRequest};
@@ -26,11 +28,13 @@ use serde_json::{Value, json};
 use query::Target;
 use transport::{Ask, Transport};
 
+use crate::world::network::Network;
+
 pub use apply::{Applied, Apply, Outcome};
 pub use endpoint::{Endpoint, is_loopback};
 pub use error::{Error, Refusal};
 pub use follow::{Change, Follow};
-pub use socket::{Connection, Socket};
+pub use socket::Socket;
 pub use transport::Body;
 pub use watch::{Watch, WatchEvent};
 
@@ -160,9 +164,9 @@ pub struct LogQuery {
 
 impl Client {
     /// A client of the server there. Nothing is sent yet.
-    pub fn new(endpoint: Endpoint) -> Self {
+    pub fn new(endpoint: Endpoint, network: Arc<dyn Network>) -> Self {
         Self {
-            transport: Transport { endpoint },
+            transport: Transport { endpoint, network },
         }
     }
 

@@ -1,7 +1,6 @@
 //! WebSockets: what goes both ways for as long as both wish.
 //!
 //! Owns the opening alone; what is said over one is its opener's affair.
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
@@ -13,13 +12,10 @@ use tokio_tungstenite::{
 };
 
 use super::{Client, Error, Refusal};
+use crate::world::network::Connection;
 
 /// The largest message that is taken. A worker's assignments come in pieces far below it.
 const LARGEST: usize = 16 << 20;
-
-/// A connection's two ways.
-pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
 
 /// An open WebSocket.
 pub type Socket = WebSocketStream<Box<dyn Connection>>;

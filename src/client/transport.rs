@@ -2,7 +2,7 @@
 //!
 //! Each request has a connection of its own: on one machine that costs less than it takes to tell, and a stream that
 //! never ends holds nobody up. Read [`Transport::send`] first.
-use std::{collections::VecDeque, io};
+use std::{collections::VecDeque, fmt, io, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header};
@@ -10,17 +10,24 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::{TcpStream, UnixStream};
 
-use super::{Endpoint, Error, Refusal, socket::Connection};
+use super::{Endpoint, Error, Refusal};
+use crate::world::network::{Connection, Network};
 
 /// A line of a watch longer than this is no object.
 const LONGEST_LINE: usize = 64 << 20;
 
 /// Who is asked, and how to get there.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Transport {
     pub endpoint: Endpoint,
+    pub network: Arc<dyn Network>,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transport({})", self.endpoint)
+    }
 }
 
 /// What is asked for.
@@ -57,7 +64,7 @@ impl Transport {
             .await
             .map_err(|error| self.broken(error))?;
         // It ends with the answer, or when whoever reads the answer lets it go.
-        tokio::spawn(connection.with_upgrades());
+        crate::world::spawn(connection.with_upgrades());
         Ok(sender)
     }
 
@@ -67,10 +74,11 @@ impl Transport {
             endpoint: self.endpoint.clone(),
             source,
         };
-        Ok(match &self.endpoint {
-            Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(lost)?),
-            Endpoint::Loopback(authority) => Box::new(TcpStream::connect(authority).await.map_err(lost)?),
-        })
+        let opened = match &self.endpoint {
+            Endpoint::Unix(path) => self.network.unix(path).await,
+            Endpoint::Loopback(authority) => self.network.tcp(authority).await,
+        };
+        opened.map_err(lost)
     }
 
     /// The server's name, as the `Host` header has it.

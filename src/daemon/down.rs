@@ -115,7 +115,7 @@ pub async fn down(options: &Down, world: World) -> Result<TakenDown, DownError> 
     let (known, cluster) = match data_dir.cluster().filter(|_| !has_store) {
         Some(cluster) => {
             let file = data_dir.remembered();
-            let tasks = memory::read(&file).unwrap_or_default();
+            let tasks = memory::read(&*world.notes(), &file).unwrap_or_default();
             (Known::Remembered(file, tasks), cluster)
         }
         None => {
@@ -146,7 +146,8 @@ pub async fn down(options: &Down, world: World) -> Result<TakenDown, DownError> 
     let engine = options.engine.connect(&world).map_err(failed("engine"))?;
     let mut listed = engine.list(&cluster).await.map_err(failed("list containers"))?;
     listed.retain(|container| container.labels.get(NODE_LABEL).is_none_or(|other| *other == node));
-    let journal = Journal::open(&data_dir.worker().join("made")).map_err(|source| DownError::Journal { source })?;
+    let journal = Journal::open(world.notes(), &data_dir.worker().join("made"))
+        .map_err(|source| DownError::Journal { source })?;
     // What only bears our labels is a stranger's.
     let ours = |uid: &String| journal.has(uid) || graces.contains_key(uid);
     let (containers, strangers): (Vec<Container>, Vec<Container>) = listed
@@ -280,7 +281,7 @@ impl Known {
                         })
                     })
                     .collect();
-                memory::write(file, &tasks).map_err(|source| DownError::Journal { source })
+                memory::write(&*world.notes(), file, &tasks).map_err(|source| DownError::Journal { source })
             }
         }
     }

@@ -1,5 +1,6 @@
-//! Writes lines for people (or JSON for programs) to standard output; decides nothing about what they say.
+//! Writes lines for people (or JSON for programs) to standard output or wherever else; decides nothing about what they say.
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
 
 use super::scene::Line;
 use crate::world::World;
@@ -14,6 +15,9 @@ pub enum Format {
     Json,
 }
 
+/// Takes whole lines.
+type Out = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Where lines go. Cloning is cheap.
 #[derive(Clone)]
 pub struct Lines {
@@ -21,6 +25,7 @@ pub struct Lines {
     /// Whether colours are shown.
     pub colour: bool,
     world: World,
+    out: Out,
 }
 
 impl Lines {
@@ -32,6 +37,21 @@ impl Lines {
             format,
             colour: terminal && format == Format::Text,
             world,
+            out: Arc::new(|text| {
+                let mut out = std::io::stdout().lock();
+                // Whoever read it may be gone; Cube goes on.
+                let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            }),
+        }
+    }
+
+    /// Lines for people that go elsewhere.
+    pub fn to(out: impl Fn(&str) + Send + Sync + 'static, world: World) -> Self {
+        Self {
+            format: Format::Text,
+            colour: false,
+            world,
+            out: Arc::new(out),
         }
     }
 
@@ -58,8 +78,6 @@ impl Lines {
             }
             text.push('\n');
         }
-        let mut out = std::io::stdout().lock();
-        // Whoever read it may be gone; Cube goes on.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        (self.out)(&text);
     }
 }

@@ -3,17 +3,14 @@
 //! Owns their start and end, in order; decides nothing about objects or containers. Read [`run`] first, then [`worker`].
 //!
 //! ```text
-//! data directory (locked) ─► store ─► registry ─► socket ─► server ═ links of workers elsewhere
-//!                                        ├─► controllers, scheduler
-//!                                        ├─► link ─► worker ─► engine      (`cube up` only)
-//!                                        ├─► source (watched directory)
-//!                                        └─► recorder, narrator ─► lines for people
+//! data directory (locked) ─► store, socket, engine ─► manager: its parts, joined
 //! ```
 mod containers;
 mod data_dir;
 mod down;
 mod engine;
 mod lines;
+mod manager;
 mod narrator;
 mod node;
 mod parts;
@@ -23,37 +20,24 @@ pub mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use cube_api::condition::{READY, is_true};
-use cube_api::kinds::Kind;
-use cube_api::node::Node;
 use cube_api::placement::SchedulingPolicy;
-use tokio_util::sync::CancellationToken;
+use futures_util::FutureExt as _;
+use futures_util::future::{self, BoxFuture};
 
-use crate::engine::Engine;
-use crate::registry::{ApiError, Recorder, Registry, WatchEvent, WatchOptions};
-use crate::roster::Roster;
+use crate::registry::ApiError;
 use crate::store::{self, OpenError, Store};
-use crate::worker::link::{door::Door, local::LocalLink};
-use crate::worker::{self as node_agent, EngineAgent};
 use crate::world::World;
-use crate::{controllers, scheduler, server, source};
 
 pub use data_dir::{DataDir, DataDirError, store_file};
 pub use down::{Down, DownError, TakenDown, down};
 pub use engine::Choice as EngineChoice;
-pub use lines::Format;
+pub use lines::{Format, Lines};
+pub use manager::{Given, Manager, OwnWorker};
 pub use narrator::Narrator;
 pub use node::NodeOptions;
+pub use parts::Parts;
 pub use socket::SocketError;
-
-use parts::Parts;
-
-/// How long the worker's first word of its node is waited for; an engine that is away must not hold up the rest.
-const NODE_TOLD: Duration = Duration::from_millis(500);
-/// How often it is looked whether the store can be written: a look at memory.
-const HEALTH: Duration = Duration::from_secs(2);
 
 /// What one process is told at its start.
 #[derive(Clone, Debug)]
@@ -140,172 +124,52 @@ pub async fn run(options: Options, world: World) -> Result<(), DaemonError> {
             ..store::Options::default()
         },
     )?;
-    let registry = Registry::open(store.clone(), world.clone())
-        .await
-        .map_err(DaemonError::Registry)?;
-    let shown = options.directory.as_ref().map(|directory| shown_directory(directory));
-    let narrator = Narrator::new(registry.clone(), options.format, shown.as_deref().unwrap_or_default());
     let listener = socket::listen(&options.socket, options.socket_group.as_deref())?;
-
-    let mut parts = Parts::new();
-    let shutdown = parts.shutdown.clone();
-    let roster = Roster::new();
-    parts.run("the roster", roster.clone().keep_awake(shutdown.clone()));
-    let host = own.as_ref().map_or(options.host_name.as_str(), |(_, name, _)| name);
-    let ear = narrator.clone();
-    let (recorder, writing) = Recorder::new(
-        registry.clone(),
-        host,
-        Some(Arc::new(move |told| ear.told(told))),
-        shutdown.clone(),
-    );
-    parts.run("the recorder", writing);
-    let door = Door::new(
-        registry.clone(),
-        roster.clone(),
-        recorder.of("worker"),
-        store.cluster(),
-        shutdown.clone(),
-    );
-    let state = server::ServerState {
-        registry: registry.clone(),
-        containers: Arc::new(containers::NodeContainers::new(roster.clone())),
-        door: Some(Arc::new(door)),
-        scheduling_policy: options.scheduling_policy,
-        recorder: Some(recorder.of("server")),
-        info: info(&options, own.as_ref().map(|(_, name, _)| name.as_str())),
+    let name = own.as_ref().map(|(_, name, _)| name.clone());
+    let own = match own {
+        Some((node, name, engine)) => {
+            let told = node.worker(&data_dir, &name, store.cluster(), &world)?;
+            Some(OwnWorker { told, engine })
+        }
+        None => None,
     };
-    parts.run("the server", server::serve(listener, state, shutdown.clone()));
-    let engine = own.as_ref().map(|(_, name, engine)| (name.as_str(), &**engine));
-    narrator.say(&header(&options, engine).await);
-    parts.run("the narrator", narrator.clone().watch(shutdown.clone()));
-    parts.run(
-        "the watch over the store",
-        watch_store(store.clone(), narrator.clone(), shutdown.clone()),
-    );
-    let told = recorder.of("controllers");
-    parts.run(
-        "the controllers",
-        controllers::run(
-            registry.clone(),
-            world.clone(),
-            roster.clone(),
-            told,
-            options.scheduling_policy,
-            shutdown.clone(),
-        ),
-    );
-    let told = recorder.of("scheduler");
-    parts.run(
-        "the scheduler",
-        scheduler::run(
-            registry.clone(),
-            world.clone(),
-            told,
-            options.scheduling_policy,
-            shutdown.clone(),
-        ),
-    );
-    if let Some((node, name, engine)) = own {
-        let told = node.worker(&data_dir, &name, store.cluster(), &world)?;
-        let agent = Arc::new(EngineAgent::new(Arc::clone(&engine), world.clone()));
-        let session = roster.enter(&name, &told.identity.worker, agent);
-        let (link, keeping) = LocalLink::new(registry.clone(), &name, recorder.of("worker"));
-        parts.run("the node's keeper", until(shutdown.clone(), keeping));
-        // Of a worker in the same process there is no silence: it ends with all else.
-        let (roster, beats) = (roster.clone(), name.clone());
-        parts.run(
-            "the node's pulse",
-            until(shutdown.clone(), async move {
-                if let Ok(session) = session {
-                    roster.beat(&beats, &session).await;
-                }
-            }),
-        );
-        let working = node_agent::run(told, engine, Arc::new(link), world.clone(), shutdown.clone());
-        parts.trying("the worker", async move { working.await.map_err(DaemonError::Worker) });
-        // What the directory says is then placed at once, and nobody reads that there is no node.
-        await_node(&registry, &name).await;
-    }
-    if let Some(directory) = options.directory {
-        let options = source::Options {
-            name: source::name_of(&directory),
-            directory,
-        };
-        let tell = Arc::new(narrator.clone());
-        parts.run(
-            "the source",
-            source::run(options, registry, world, tell, shutdown.clone()),
-        );
-    }
-
-    let ended = parts.ended().await;
-    let running = narrator.running();
-    parts.end().await;
+    let given = Given {
+        lines: Lines::new(options.format, world.clone()),
+        header: header(&options, own.as_ref()),
+        host_name: name.clone().unwrap_or_else(|| options.host_name.clone()),
+        scheduling_policy: options.scheduling_policy,
+        info: info(&options, name.as_deref()),
+        directory: options.directory.clone(),
+        own,
+    };
+    let mut manager = Manager::begin(given, store.clone(), listener, world).await?;
+    let ended = manager.parts.ended().await;
+    let running = manager.narrator.running();
+    manager.parts.end().await;
     store.close();
     let _ = std::fs::remove_file(&options.socket);
     drop(data_dir);
     if ended.is_ok() {
-        narrator.say(&last_word(running));
+        manager.narrator.say(&last_word(running));
     }
     ended
 }
 
-/// Runs until it ends, or until `shutdown`.
-async fn until(shutdown: CancellationToken, part: impl Future<Output = ()>) {
-    shutdown.run_until_cancelled(part).await;
-}
-
-/// Tells when the store cannot be written, and when it can again.
-async fn watch_store(store: Store, narrator: Narrator, shutdown: CancellationToken) {
-    let mut told = None;
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(HEALTH) => {}
-        }
-        let error = store.health().error;
-        if error != told {
-            match &error {
-                Some(error) => narrator.worry(
-                    "store",
-                    &format!("{error}; containers run on, changes are taken again when it can be written"),
-                ),
-                None => narrator.say("store               can be written again"),
-            }
-            told = error;
-        }
-    }
-}
-
-/// Waits a moment until the worker has told of its node.
-async fn await_node(registry: &Registry, name: &str) {
-    let ready = async {
-        let Ok(mut nodes) = registry.watch(Kind::Node, WatchOptions::default()) else {
-            return;
-        };
-        while let Ok(events) = nodes.next().await {
-            let is_ready = |event: &WatchEvent| {
-                let object = event.object();
-                object.name() == name && is_true(&object.typed::<Node>().status.conditions, READY)
-            };
-            if events.iter().any(is_ready) {
-                return;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(NODE_TOLD, ready).await;
-}
-
-async fn header(options: &Options, own: Option<(&str, &dyn Engine)>) -> String {
+fn header(options: &Options, own: Option<&OwnWorker>) -> BoxFuture<'static, String> {
     let version = env!("CARGO_PKG_VERSION");
     let (data, socket) = (options.data_dir.display(), options.socket.display());
-    let who = match own {
-        Some((name, engine)) => format!("node {name} ({})", node::machine(engine).await),
-        None => "manager".to_owned(),
-    };
-    format!("cube {version} · {who} · data {data} · socket {socket}")
+    let after = format!("data {data} · socket {socket}");
+    match own {
+        Some(own) => {
+            let (name, engine) = (own.told.ground.node.clone(), Arc::clone(&own.engine));
+            let said = async move {
+                let machine = node::machine(&*engine).await;
+                format!("cube {version} · node {name} ({machine}) · {after}")
+            };
+            said.boxed()
+        }
+        None => future::ready(format!("cube {version} · manager · {after}")).boxed(),
+    }
 }
 
 fn last_word(running: usize) -> String {
@@ -324,10 +188,4 @@ fn info(options: &Options, node: Option<&str>) -> serde_json::Value {
         "dataDir": options.data_dir,
         "directory": options.directory,
     })
-}
-
-/// `manifests/`: as it was given, with a slash at its end.
-fn shown_directory(directory: &std::path::Path) -> String {
-    let text = directory.display().to_string();
-    format!("{}/", text.trim_end_matches('/'))
 }

@@ -10,7 +10,7 @@ use cube_api::kinds::Kind;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::lines::{Format, Lines};
+use super::lines::Lines;
 use super::scene::{Line, Scene, Tone};
 use crate::manifest::Look;
 use crate::registry::{Registry, Told, WatchOptions};
@@ -32,10 +32,10 @@ struct Shared {
 
 impl Narrator {
     /// A narrator of the registry's Tasks and Deployments; `directory` is what people call the source.
-    pub fn new(registry: Registry, format: Format, directory: &str) -> Self {
+    pub fn new(registry: Registry, lines: Lines, directory: &str) -> Self {
         Self(Arc::new(Shared {
             scene: Mutex::new(Scene::new(directory)),
-            lines: Lines::new(format, registry.world().clone()),
+            lines,
             registry,
             changed: tokio::sync::Notify::new(),
         }))
@@ -141,6 +141,7 @@ impl Tell for Narrator {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lines::Format;
     use super::*;
     use crate::store::{Options, Store};
     use crate::world::World;
@@ -150,7 +151,11 @@ mod tests {
         let registry = Registry::open(Store::memory(Options::default()), World::real())
             .await
             .unwrap();
-        let narrator = Narrator::new(registry, Format::Json, "manifests/");
+        let narrator = Narrator::new(
+            registry.clone(),
+            Lines::new(Format::Json, registry.world().clone()),
+            "manifests/",
+        );
         tokio::time::pause();
         narrator.tell(Fact::Found { files: 1, objects: 1 });
         let hour = Duration::from_secs(3600);

@@ -5,18 +5,20 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::DaemonError;
+use crate::world::process::belonging;
 
 /// How long the parts have to end after they were told to; longer would make Ctrl-C feel broken.
 const ENDING: Duration = Duration::from_secs(5);
 
 /// The parts at work.
-pub(super) struct Parts {
+pub struct Parts {
     running: JoinSet<(&'static str, Result<(), DaemonError>)>,
+    /// Told when all are to end.
     pub shutdown: CancellationToken,
 }
 
 impl Parts {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             running: JoinSet::new(),
             shutdown: CancellationToken::new(),
@@ -24,28 +26,37 @@ impl Parts {
     }
 
     /// A part that ends with the shutdown only.
-    pub fn run(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        self.running.spawn(async move {
+    pub(super) fn run(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.running.spawn(belonging(async move {
             part.await;
             (name, Ok(()))
-        });
+        }));
     }
 
     /// A part that may find that it cannot go on.
-    pub fn trying(&mut self, name: &'static str, part: impl Future<Output = Result<(), DaemonError>> + Send + 'static) {
-        self.running.spawn(async move { (name, part.await) });
+    pub(super) fn trying(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = Result<(), DaemonError>> + Send + 'static,
+    ) {
+        self.running.spawn(belonging(async move { (name, part.await) }));
     }
 
     /// Waits until somebody asks for the end, or a part has ended by itself, which is an error.
-    pub async fn ended(&mut self) -> Result<(), DaemonError> {
+    pub(super) async fn ended(&mut self) -> Result<(), DaemonError> {
         tokio::select! {
             biased;
             signal = asked_to_end() => signal.map_err(DaemonError::Signals),
-            ended = self.running.join_next() => Err(match ended {
-                Some(Ok((_, Err(error)))) => error,
-                Some(Ok((name, Ok(())))) => DaemonError::Ended(name),
-                _ => DaemonError::Ended("a part of Cube"),
-            }),
+            error = self.failed() => Err(error),
+        }
+    }
+
+    /// Waits until a part has ended by itself; safe to drop while it waits.
+    pub async fn failed(&mut self) -> DaemonError {
+        match self.running.join_next().await {
+            Some(Ok((_, Err(error)))) => error,
+            Some(Ok((name, Ok(())))) => DaemonError::Ended(name),
+            _ => DaemonError::Ended("a part of Cube"),
         }
     }
 

@@ -20,6 +20,7 @@ use super::parts::{Parts, asked_to_end};
 use super::scene::Line;
 use super::{DaemonError, DataDir, NodeOptions};
 use crate::client::{Client, Endpoint};
+use crate::engine::Engine;
 use crate::registry::TaskReport;
 use crate::worker::link::dial::{self, GreetingError, RemoteLink};
 use crate::worker::link::{Assignment, Link, Taken};
@@ -59,39 +60,31 @@ pub async fn run(options: WorkerOptions, world: World) -> Result<(), DaemonError
         options.server,
     ));
     let mut dialling = dial::Options {
-        client: Client::new(options.server.clone()),
+        client: Client::new(options.server.clone(), world.network()),
         node: name.clone(),
         worker: data_dir.worker_id(&world)?,
         cluster: data_dir.cluster(),
     };
     let cluster = match &dialling.cluster {
         Some(cluster) => cluster.clone(),
-        None => match first_greeting(&dialling, &lines).await? {
-            Some(cluster) => {
-                data_dir.keep_cluster(&cluster)?;
-                cluster
-            }
-            None => return Ok(()),
-        },
+        None => {
+            let greeted = tokio::select! {
+                biased;
+                ended = asked_to_end() => return ended.map_err(DaemonError::Signals),
+                greeted = first_greeting(&dialling, &lines) => greeted?,
+            };
+            data_dir.keep_cluster(&greeted)?;
+            greeted
+        }
     };
     dialling.cluster = Some(cluster.clone());
-
-    let mut parts = Parts::new();
-    let shutdown = parts.shutdown.clone();
-    let told = options.node.worker(&data_dir, &name, &cluster, &world)?;
-    let remembered = data_dir.remembered();
-    let agent = Arc::new(EngineAgent::new(Arc::clone(&engine), world.clone()));
-    let (link, dialer) = dial::link(dialling, &remembered, agent, world.clone(), ear(lines.clone()));
-    let dialling = dialer.run(shutdown.clone());
-    parts.trying("the link", async move {
-        dialling.await.map_err(|error| DaemonError::Refused(error.to_string()))
-    });
-    let link = Arc::new(Narrated {
-        link,
+    let given = Given {
+        told: options.node.worker(&data_dir, &name, &cluster, &world)?,
+        dialling,
+        remembered: data_dir.remembered(),
         lines: lines.clone(),
-    });
-    let working = worker::run(told, engine, link, world, shutdown);
-    parts.trying("the worker", async move { working.await.map_err(DaemonError::Worker) });
+    };
+    let mut parts = begin(given, engine, world);
     let ended = parts.ended().await;
     parts.end().await;
     drop(data_dir);
@@ -101,18 +94,50 @@ pub async fn run(options: WorkerOptions, world: World) -> Result<(), DaemonError
     ended
 }
 
-/// Asks until a manager lets this worker in for the first time, and gives the cluster's id; none when it is to end.
-async fn first_greeting(dialling: &dial::Options, lines: &Lines) -> Result<Option<String>, DaemonError> {
+/// What a worker is given that was let in once.
+pub struct Given {
+    /// What it is told at its start.
+    pub told: worker::Options,
+    /// Whom it dials, and as whom.
+    pub dialling: dial::Options,
+    /// The file of its last assignments.
+    pub remembered: PathBuf,
+    /// Where lines for people go.
+    pub lines: Lines,
+}
+
+/// Begins the parts of a worker. What only an operating system gives is brought by whoever begins it, so that a
+/// simulation runs the very same worker.
+pub fn begin(given: Given, engine: Arc<dyn Engine>, world: World) -> Parts {
+    let mut parts = Parts::new();
+    let shutdown = parts.shutdown.clone();
+    let Given {
+        told,
+        dialling,
+        remembered,
+        lines,
+    } = given;
+    let agent = Arc::new(EngineAgent::new(Arc::clone(&engine), world.clone()));
+    let (link, dialer) = dial::link(dialling, &remembered, agent, world.clone(), ear(lines.clone()));
+    let dialling = dialer.run(shutdown.clone());
+    parts.trying("the link", async move {
+        dialling.await.map_err(|error| DaemonError::Refused(error.to_string()))
+    });
+    let link = Arc::new(Narrated { link, lines });
+    let working = worker::run(told, engine, link, world, shutdown);
+    parts.trying("the worker", async move { working.await.map_err(DaemonError::Worker) });
+    parts
+}
+
+/// Asks until a manager lets this worker in for the first time, and gives the cluster's id. Safe to drop while it waits.
+///
+/// # Errors
+/// When the manager will not have it.
+pub async fn first_greeting(dialling: &dial::Options, lines: &Lines) -> Result<String, DaemonError> {
     let mut told = None;
-    let mut end = std::pin::pin!(asked_to_end());
     loop {
-        let asked = tokio::select! {
-            biased;
-            ended = &mut end => return ended.map(|()| None).map_err(DaemonError::Signals),
-            asked = dialling.greet() => asked,
-        };
-        match asked {
-            Ok((_, cluster)) => return Ok(Some(cluster)),
+        match dialling.greet().await {
+            Ok((_, cluster)) => return Ok(cluster),
             Err(GreetingError::Refused(why)) => return Err(DaemonError::Refused(why)),
             Err(GreetingError::Away(why)) => {
                 if told.as_ref() != Some(&why) {
@@ -121,11 +146,7 @@ async fn first_greeting(dialling: &dial::Options, lines: &Lines) -> Result<Optio
                 }
             }
         }
-        tokio::select! {
-            biased;
-            ended = &mut end => return ended.map(|()| None).map_err(DaemonError::Signals),
-            () = tokio::time::sleep(AGAIN) => {}
-        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

@@ -247,7 +247,7 @@ impl SimEngine {
     /// Carries out what is left of a program, in its own time.
     fn spawn(&self, mut rest: Rest) {
         let machine = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
+        crate::world::spawn(async move {
             loop {
                 tokio::time::sleep(rest.wait).await;
                 let Some(machine) = machine.upgrade() else { return };

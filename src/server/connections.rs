@@ -10,6 +10,8 @@ use hyper_util::{
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::world::process::belonging;
+
 /// Connections at once; more wait to be taken. Above the bound of watches, each of which holds one, so that whoever opens
 /// all of those cannot keep others from asking.
 const CONNECTIONS: usize = 12_000;
@@ -38,10 +40,10 @@ pub(super) async fn serve<L: Listener>(mut listener: L, router: Router, shutdown
         };
         let served = connection(io, router.clone(), shutdown.clone());
         let cut = cut.clone();
-        connections.spawn(async move {
+        connections.spawn(belonging(async move {
             cut.run_until_cancelled(served).await;
             drop(place);
-        });
+        }));
     }
     drop(listener);
     connections.close();

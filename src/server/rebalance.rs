@@ -27,6 +27,7 @@ use super::{
 use crate::{
     registry::{ApiError, Object, Write, all, find},
     store::Snapshot,
+    world::process::blocking,
 };
 
 /// So often is it looked again where a Task has changed between the look and the write.
@@ -36,13 +37,11 @@ const TRIES: u32 = 3;
 pub(super) async fn plan(State(server): State<Arc<Server>>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
     let restarts = Params::parse(query.as_deref()).flag("restarts");
     // With many Tasks it takes a while: a thread that others' requests do not wait for.
-    let planned = tokio::task::spawn_blocking(move || {
+    let plan = blocking(move || {
         let snapshot = server.registry.snapshot();
         rebalancer(&server, &snapshot, restarts).plan(usize::MAX)
-    });
-    let plan = planned
-        .await
-        .map_err(|_| ApiError::internal("the plan was not finished"))?;
+    })
+    .await;
     Ok(answer::told("RebalancePlan", &plan))
 }
 

@@ -3,7 +3,7 @@
 //! Each pass works from what is there: look, apply, prune, say how it goes. Read [`Actor::run`] first.
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -24,7 +24,8 @@ use crate::{
     registry::Registry,
     world::{
         World,
-        files::{Changed, Changes},
+        files::{Changed, Changes, Files, Seen},
+        process::blocking,
     },
 };
 
@@ -44,6 +45,7 @@ pub(super) struct Actor {
     pub(super) registry: Registry,
     pub(super) world: World,
     pub(super) tell: Arc<dyn Tell>,
+    files: Arc<dyn Files>,
     changes: Changes,
     pub(super) table: Table,
     /// Files to be read now.
@@ -88,6 +90,7 @@ impl Actor {
         Self {
             name: options.name,
             table: Table::new(world.files(), options.directory, changes.clone()),
+            files: world.files(),
             registry,
             world,
             tell,
@@ -142,14 +145,11 @@ impl Actor {
     /// One pass over all that is due.
     async fn pass(mut self) -> Self {
         // Files can take their time (a network's, a slow disk's): not on the threads that serve everyone.
-        let read = tokio::task::spawn_blocking(move || {
+        let mut this = blocking(move || {
             self.read();
             self
-        });
-        let mut this = match read.await {
-            Ok(this) => this,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
+        })
+        .await;
         this.tell_of_files();
         this.bind_first().await;
         this.apply().await;
@@ -245,7 +245,7 @@ impl Actor {
             if let Means::File(path) = means(&root, path) {
                 self.unsettled.insert(path.clone(), now + SETTLE);
                 // A link is made without being closed.
-                if !path.is_symlink() {
+                if !self.is_link(&path) {
                     self.being_written.insert(path, now);
                 }
                 touched = true;
@@ -268,7 +268,7 @@ impl Actor {
         let made = changed
             .open
             .iter()
-            .any(|path| means(&root, path) == Means::Tree && path.is_symlink());
+            .any(|path| means(&root, path) == Means::Tree && self.is_link(path));
         let directories = changed
             .directories
             .iter()
@@ -280,6 +280,10 @@ impl Actor {
             self.last_change = now;
             self.verified = false;
         }
+    }
+
+    fn is_link(&self, path: &Path) -> bool {
+        matches!(self.files.look(path), Ok(Seen::Link(_) | Seen::LinkToFile(..)))
     }
 
     fn next_due(&self) -> Instant {

@@ -32,6 +32,7 @@ mod writer;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
@@ -137,6 +138,20 @@ impl Store {
         Ok(Self {
             shared: core.shared().clone(),
             writer: Arc::new(Writer::caller(core)),
+        })
+    }
+
+    /// The same, carried on by a task of its own: each group of commits waits for as long as `disk` says that the disk
+    /// takes, and gathers what comes meanwhile. To be called within a runtime.
+    pub fn in_time<B: StorageBackend>(
+        backends: impl Fn() -> io::Result<B> + Send + 'static,
+        options: Options,
+        disk: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Result<Self, OpenError> {
+        let core = Core::over(boxed(backends), options.clone())?;
+        Ok(Self {
+            shared: core.shared().clone(),
+            writer: Arc::new(Writer::task(core, &options, disk)),
         })
     }
 

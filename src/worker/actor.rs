@@ -328,7 +328,7 @@ impl Actor {
         if step == Step::Pull {
             return self.begin_pull(uid, task.spec.image.clone());
         }
-        tokio::spawn(async move {
+        crate::world::spawn(async move {
             let (outcome, took) = carry_out(step.clone(), task, ground, engine, pace).await;
             let _ = sender.send(Message::Stepped {
                 uid,
@@ -344,7 +344,7 @@ impl Actor {
         let (pull, mut progress) = self.pulls.join(&self.engine, &image);
         let (sender, name) = (self.sender.clone(), uid.clone());
         let began = Instant::now();
-        let waiting = tokio::spawn(async move {
+        let waiting = crate::world::spawn(async move {
             let told = async {
                 while progress.changed().await.is_ok() {
                     let PullProgress {
@@ -416,7 +416,7 @@ impl Actor {
         self.sending = true;
         let batch: Vec<TaskReport> = std::mem::take(&mut self.unsent).into_values().collect();
         let (link, sender) = (self.link.clone(), self.sender.clone());
-        tokio::spawn(async move {
+        crate::world::spawn(async move {
             let taken = link.report(batch.clone()).await;
             if taken.iter().any(|taken| matches!(taken, Taken::TryAgain(_))) {
                 // The manager cannot write just now; asking at once would only keep it busy.
@@ -502,7 +502,7 @@ impl Actor {
         }
         self.inspecting.insert(id.clone(), false);
         let (engine, sender) = (self.engine.clone(), self.sender.clone());
-        tokio::spawn(async move {
+        crate::world::spawn(async move {
             let seen = engine.inspect(&id).await.map(|seen| seen.map(Box::new));
             let _ = sender.send(Message::Inspected(id, seen));
         });

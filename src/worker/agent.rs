@@ -55,7 +55,7 @@ impl Agent for EngineAgent {
         let exec = self.engine.exec(container, options).await.map_err(failed)?;
         let (input, told) = mpsc::channel(PIECES);
         let (say, said) = mpsc::channel(PIECES);
-        tokio::spawn(join(self.engine.clone(), exec, told, say));
+        crate::world::spawn(join(self.engine.clone(), exec, told, say));
         let output = stream::unfold(said, |mut said| async { said.recv().await.map(|next| (next, said)) });
         Ok(Program {
             input,

@@ -63,6 +63,7 @@ impl Actor {
         let began = seen.started_at.unwrap_or(seen.created_at);
         let age = Duration::try_from(now.duration_since(began)).unwrap_or(Duration::ZERO);
         let target = Target {
+            network: self.world.network(),
             container: seen.id.clone(),
             address,
             engine: self.engine.clone(),

@@ -4,40 +4,41 @@
 //! One uid a line, appended before the container is made, so that a crash leaves a line too many and never one too few.
 //! It is not synced: a power cut that loses a line leaves a container behind that is told of, never a stranger's removed.
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::world::notes::Notes;
 
 /// The journal.
 pub struct Journal {
+    notes: Arc<dyn Notes>,
     path: PathBuf,
     uids: BTreeSet<String>,
-    file: Option<File>,
+    /// The file is there.
+    begun: bool,
 }
 
 impl Journal {
     /// Reads the journal at `path`, or begins one.
     ///
     /// # Errors
-    /// Where it cannot be read or its directory not be made.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
-        };
+    /// Where it cannot be read.
+    pub fn open(notes: Arc<dyn Notes>, path: &Path) -> io::Result<Self> {
+        let found = notes.read(path)?;
+        let begun = found.is_some();
+        // What a power cut has made of it may be no text.
+        let text = String::from_utf8_lossy(&found.unwrap_or_default()).into_owned();
         let uids = text
             .lines()
             .filter(|line| line.len() == 36)
             .map(str::to_owned)
             .collect();
         Ok(Self {
+            notes,
             path: path.to_owned(),
             uids,
-            file: None,
+            begun,
         })
     }
 
@@ -54,13 +55,12 @@ impl Journal {
         if self.uids.contains(uid) {
             return Ok(());
         }
-        if self.file.is_none() {
-            self.file = Some(OpenOptions::new().create(true).append(true).open(&self.path)?);
+        if !self.begun {
+            self.notes.replace(&self.path, b"", false)?;
+            self.begun = true;
         }
-        if let Some(file) = &mut self.file {
-            // The line break comes first as well: a line that a full disk cut short spoils no other.
-            file.write_all(format!("\n{uid}\n").as_bytes())?;
-        }
+        // The line break comes first as well: a line that a full disk cut short spoils no other.
+        self.notes.append(&self.path, format!("\n{uid}\n").as_bytes())?;
         self.uids.insert(uid.to_owned());
         Ok(())
     }
@@ -75,10 +75,7 @@ impl Journal {
             return Ok(());
         }
         let text: String = kept.iter().map(|uid| format!("{uid}\n")).collect();
-        let beside = self.path.with_extension("new");
-        std::fs::write(&beside, text)?;
-        std::fs::rename(&beside, &self.path)?;
-        self.file = None;
+        self.notes.replace(&self.path, text.as_bytes(), false)?;
         self.uids = kept;
         Ok(())
     }
@@ -88,19 +85,23 @@ impl Journal {
 mod tests {
     use super::*;
 
+    fn notes() -> Arc<dyn Notes> {
+        Arc::new(crate::world::notes::OnDisk)
+    }
+
     #[test]
     fn remembers_over_a_restart_and_forgets_what_is_gone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("worker/made");
         let uid = |n: u8| format!("0192aaaa-bbbb-7ccc-8ddd-eeeeffff000{n}");
-        let mut journal = Journal::open(&path).unwrap();
+        let mut journal = Journal::open(notes(), &path).unwrap();
         journal.add(&uid(1)).unwrap();
         journal.add(&uid(2)).unwrap();
-        let mut journal = Journal::open(&path).unwrap();
+        let mut journal = Journal::open(notes(), &path).unwrap();
         assert!(journal.has(&uid(1)) && journal.has(&uid(2)) && !journal.has(&uid(3)));
         journal.keep(&[uid(2)].into()).unwrap();
         journal.add(&uid(3)).unwrap();
-        let journal = Journal::open(&path).unwrap();
+        let journal = Journal::open(notes(), &path).unwrap();
         assert!(!journal.has(&uid(1)) && journal.has(&uid(2)) && journal.has(&uid(3)));
     }
 }

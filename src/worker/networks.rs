@@ -42,8 +42,9 @@ impl Actor {
             self.range,
             self.sender.clone(),
         );
-        tokio::spawn(async move {
-            let made = make(&*engine, &ground, range, &namespace).await;
+        let routes = self.world.machine().routes();
+        crate::world::spawn(async move {
+            let made = make(&*engine, &ground, range, routes, &namespace).await;
             let _ = sender.send(Message::Network(namespace, made));
         });
     }
@@ -108,7 +109,7 @@ impl Actor {
                 self.ground.network_name(&namespace),
                 self.sender.clone(),
             );
-            tokio::spawn(async move {
+            crate::world::spawn(async move {
                 // In use after all, or not to be had: it is there still, and looked at again with the next last Task.
                 let message = match engine.remove_network(&name).await {
                     Ok(()) => Message::NetworkRemoved(namespace),
@@ -120,7 +121,13 @@ impl Actor {
     }
 }
 
-async fn make(engine: &dyn Engine, ground: &Arc<Ground>, range: Range, namespace: &str) -> Result<(), EngineError> {
+async fn make(
+    engine: &dyn Engine,
+    ground: &Arc<Ground>,
+    range: Range,
+    routes: Vec<String>,
+    namespace: &str,
+) -> Result<(), EngineError> {
     let name = ground.network_name(namespace);
     let mut taken: Vec<String> = Vec::new();
     let mut there = false;
@@ -137,7 +144,7 @@ async fn make(engine: &dyn Engine, ground: &Arc<Ground>, range: Range, namespace
         };
         return engine.ensure_network(&spec).await.map(drop);
     }
-    taken.extend(crate::world::host::routes());
+    taken.extend(routes);
     for _ in 0..TRIES {
         let subnet = range.free(&taken, 0);
         if subnet.is_none() {

@@ -20,7 +20,7 @@ impl Actor {
             }
         }
         let engine = self.engine.clone();
-        tokio::spawn(async move {
+        crate::world::spawn(async move {
             for name in listed {
                 match engine.remove_volume(&name).await {
                     // Its container is on its way out: the next list finds it again.

@@ -26,7 +26,7 @@ use super::steps::Pace;
 use super::subnets::Range;
 use super::view::View;
 use crate::engine::{Container, Engine, EngineError, EngineEvent, EngineInfo, NamedImage, State};
-use crate::world::{World, host};
+use crate::world::World;
 
 /// How often the list is compared with the view even though nothing was heard.
 const RELIST: Duration = Duration::from_secs(60);
@@ -66,15 +66,21 @@ pub async fn run(
     world: World,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let journal = Journal::open(&options.data_dir.join("made"))?;
+    let journal = Journal::open(world.notes(), &options.data_dir.join("made"))?;
     let contact_path = options.data_dir.join("contact");
-    let contact = std::fs::read_to_string(&contact_path).unwrap_or_default();
+    let contact = world
+        .notes()
+        .read(&contact_path)
+        .ok()
+        .flatten()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .unwrap_or_default();
     let (last_contact, last_engine) = contact.split_once('\n').unwrap_or_default();
     let last_contact = last_contact.parse().ok();
     let last_engine = Some(last_engine.to_owned()).filter(|id| !id.is_empty());
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut assignments = link.assignments().await;
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let cores = world.machine().cores();
     let mut actor = Actor {
         ground: Arc::new(options.ground),
         engine,
@@ -158,7 +164,7 @@ pub async fn run(
             }
         }
     }
-    session.note_contact(world.now());
+    session.note_contact(&world);
     Ok(())
 }
 
@@ -202,7 +208,7 @@ impl Session {
     /// Subscribes, then lists, in a task of its own.
     fn connect(&mut self, actor: &Actor, after: Duration) {
         let (engine, ground) = (actor.engine.clone(), actor.ground.clone());
-        self.connecting = Some(tokio::spawn(async move {
+        self.connecting = Some(crate::world::spawn(async move {
             tokio::time::sleep(after).await;
             let info = engine.info().await?;
             let events = engine.events(&ground.cluster).await?;
@@ -221,13 +227,14 @@ impl Session {
             .containers()
             .map(|container| (container.id.clone(), container.clone()))
             .collect();
-        self.connecting = Some(tokio::spawn(async move { all(&*engine, &ground, &known).await }));
+        self.connecting = Some(crate::world::spawn(async move { all(&*engine, &ground, &known).await }));
     }
 
     /// Writes down when the engine was seen last, and which one it was, for a worker that starts after this one.
-    fn note_contact(&self, now: Timestamp) {
+    fn note_contact(&self, world: &World) {
         let engine = self.last_engine.as_deref().unwrap_or_default();
-        if let Err(error) = std::fs::write(&self.contact_path, format!("{now}\n{engine}")) {
+        let note = format!("{}\n{engine}", world.now());
+        if let Err(error) = world.notes().replace(&self.contact_path, note.as_bytes(), false) {
             tracing::warn!(%error, "cannot note when the engine was seen last");
         }
     }
@@ -259,7 +266,11 @@ impl Session {
                     )
                 }
                 Some(_) => BTreeSet::new(),
-                None => died_with_engine(&connected.containers, contact, started.max(host::booted_at())),
+                None => died_with_engine(
+                    &connected.containers,
+                    contact,
+                    started.max(actor.world.machine().booted_at()),
+                ),
             };
         }
         actor.listed(connected.containers, connected.networks, came_back);
@@ -282,7 +293,7 @@ impl Session {
                 actor.forget_containers();
             }
             self.last_engine = Some(info.id.clone());
-            self.note_contact(now);
+            self.note_contact(&actor.world);
             actor.dirty.extend(actor.slots.keys().cloned());
             actor.dirty.extend(actor.view.uids().cloned());
             self.engine_root = PathBuf::from(&info.root_dir);
@@ -309,7 +320,7 @@ impl Session {
 
     fn tell_node(&mut self, actor: &Actor, engine: Result<&EngineInfo, &str>, now: Timestamp) {
         let mut told = node(&self.identity, engine, &self.node, now);
-        tell_room(&self.identity, &mut told, self.room(), now);
+        tell_room(&self.identity, &mut told, self.room(&actor.world), now);
         self.tell(actor, told);
     }
 
@@ -317,15 +328,16 @@ impl Session {
     fn look_for_room(&mut self, actor: &Actor) {
         self.next_room = Instant::now() + ROOM;
         let mut told = self.node.clone();
-        tell_room(&self.identity, &mut told, self.room(), actor.world.now());
+        tell_room(&self.identity, &mut told, self.room(&actor.world), actor.world.now());
         self.tell(actor, told);
     }
 
     /// The machine's room, if the engine is on this one.
-    fn room(&self) -> Room {
-        let disk = host::disk(&self.engine_root);
+    fn room(&self, world: &World) -> Room {
+        let machine = world.machine();
+        let disk = machine.disk(&self.engine_root);
         Room {
-            memory: disk.and_then(|_| host::memory()),
+            memory: disk.and_then(|_| machine.memory()),
             disk,
         }
     }

@@ -7,8 +7,51 @@ use cube_plan::pressure::Space;
 use jiff::Timestamp;
 pub use rustix::process::Signal;
 
-/// The IPv4 networks that the machine has routes to, as `10.0.0.0/8`, but for the default route.
-pub fn routes() -> Vec<String> {
+/// The machine that a process runs on.
+pub trait Machine: Send + Sync {
+    /// How many cores a process may use.
+    fn cores(&self) -> usize;
+
+    /// The IPv4 networks that it has routes to, as `10.0.0.0/8`, but for the default route.
+    fn routes(&self) -> Vec<String>;
+
+    /// Memory: of all of it, what programs could still have (the kernel's own estimate).
+    fn memory(&self) -> Option<Space>;
+
+    /// The disk that a path is on; none where there is no such path.
+    fn disk(&self, path: &Path) -> Option<Space>;
+
+    /// When it was last started.
+    fn booted_at(&self) -> Option<Timestamp>;
+}
+
+/// This machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThisMachine;
+
+impl Machine for ThisMachine {
+    fn cores(&self) -> usize {
+        std::thread::available_parallelism().map_or(2, usize::from)
+    }
+
+    fn routes(&self) -> Vec<String> {
+        routes()
+    }
+
+    fn memory(&self) -> Option<Space> {
+        memory()
+    }
+
+    fn disk(&self, path: &Path) -> Option<Space> {
+        disk(path)
+    }
+
+    fn booted_at(&self) -> Option<Timestamp> {
+        booted_at()
+    }
+}
+
+fn routes() -> Vec<String> {
     let text = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
     text.lines().skip(1).filter_map(route).collect()
 }
@@ -21,8 +64,7 @@ fn route(line: &str) -> Option<String> {
     (mask != 0).then(|| format!("{}/{}", Ipv4Addr::from(destination), mask.count_ones()))
 }
 
-/// Memory: of all of it, what programs could still have (the kernel's own estimate).
-pub fn memory() -> Option<Space> {
+fn memory() -> Option<Space> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let bytes = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -35,8 +77,7 @@ pub fn memory() -> Option<Space> {
     })
 }
 
-/// The disk that a path is on; none where there is no such path.
-pub fn disk(path: &Path) -> Option<Space> {
+fn disk(path: &Path) -> Option<Space> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(Space {
         total: disk.f_blocks.saturating_mul(disk.f_frsize),
@@ -44,8 +85,7 @@ pub fn disk(path: &Path) -> Option<Space> {
     })
 }
 
-/// When the machine was last started.
-pub fn booted_at() -> Option<Timestamp> {
+fn booted_at() -> Option<Timestamp> {
     let text = std::fs::read_to_string("/proc/stat").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("btime "))?;
     Timestamp::from_second(line.trim().parse().ok()?).ok()

@@ -1,13 +1,18 @@
-//! What comes from outside: clock, ids, chance. Real here; the simulation gives its own.
+//! What comes from outside: clock, ids, chance, files, connections, the machine. Real here; the simulation gives its own.
 //!
-//! Nothing else in Cube may ask the system for the time, an id or a random number (clippy's `disallowed-methods` keeps it
-//! so), so that the whole control plane can run from one seed. Sleeping goes through `tokio::time`, which can be paused.
+//! Nothing else in the control plane may ask the system for the time, an id or a random number (clippy's
+//! `disallowed-methods` keeps it so), read or write a file, open a connection, or spawn (`tests/house.rs` does), so that
+//! all of it can run from one seed. Sleeping goes through `tokio::time`, which can be paused.
 pub mod files;
 pub mod host;
+pub mod network;
+pub mod notes;
+pub mod process;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
+pub use process::spawn;
 use uuid::Uuid;
 
 /// Where time and chance come from.
@@ -21,6 +26,18 @@ pub trait Source: Send + Sync {
     /// The files; the machine's own unless a world gives others.
     fn files(&self) -> Arc<dyn files::Files> {
         Arc::new(files::Disk)
+    }
+    /// The small files that a process keeps.
+    fn notes(&self) -> Arc<dyn notes::Notes> {
+        Arc::new(notes::OnDisk)
+    }
+    /// The ways to elsewhere.
+    fn network(&self) -> Arc<dyn network::Network> {
+        Arc::new(network::Sockets)
+    }
+    /// The machine that the process runs on.
+    fn machine(&self) -> Arc<dyn host::Machine> {
+        Arc::new(host::ThisMachine)
     }
 }
 
@@ -57,6 +74,21 @@ impl World {
     /// The files.
     pub fn files(&self) -> Arc<dyn files::Files> {
         self.0.files()
+    }
+
+    /// The small files that the process keeps.
+    pub fn notes(&self) -> Arc<dyn notes::Notes> {
+        self.0.notes()
+    }
+
+    /// The ways to elsewhere.
+    pub fn network(&self) -> Arc<dyn network::Network> {
+        self.0.network()
+    }
+
+    /// The machine that the process runs on.
+    pub fn machine(&self) -> Arc<dyn host::Machine> {
+        self.0.machine()
     }
 }
 

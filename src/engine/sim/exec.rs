@@ -47,7 +47,7 @@ pub(super) fn start(machine: &Arc<Mutex<Machine>>, id: &str, options: ExecOption
         stdin: options.stdin.then_some(stdin),
     };
     let (stdin, id) = (options.stdin, exec.clone());
-    tokio::spawn(run.play(exec, options.command, changed, told));
+    crate::world::spawn(run.play(exec, options.command, changed, told));
     let output = stream::unfold(written, |mut written| async {
         written.recv().await.map(|chunk| (Ok(chunk), written))
     });

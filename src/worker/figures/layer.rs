@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::world::{process::blocking, spawn};
+
 /// So long a figure is good. Shorter would walk all day beside a Prometheus.
 const FRESH: Duration = Duration::from_secs(60);
 /// A layer of more files than this is told as what was counted by then: the walk must end.
@@ -49,13 +51,13 @@ impl Layers {
         inner.walking = true;
         drop(inner);
         let layers = self.clone();
-        tokio::task::spawn_blocking(move || {
+        spawn(blocking(move || {
             for (container, layer) in old {
                 let bytes = size(layer);
                 layers.inner().known.insert(container, (Instant::now(), bytes));
             }
             layers.inner().walking = false;
-        });
+        }));
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

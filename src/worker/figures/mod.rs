@@ -21,7 +21,8 @@ use tokio::time::Instant;
 use self::cgroup::{Groups, Mounts};
 use self::layer::Layers;
 use crate::engine::{Engine, Result};
-use crate::world::{World, host};
+use crate::world::World;
+use crate::world::process::blocking;
 
 /// Two measurements are at least so far apart: closer ones would tell more of the moment than of the load.
 const APART: Duration = Duration::from_millis(500);
@@ -112,7 +113,8 @@ impl Sampler {
                 .insert(PathBuf::from(self.engine.info().await?.root_dir))
                 .clone(),
         };
-        let disk = host::disk(&root);
+        let machine = self.world.machine();
+        let disk = machine.disk(&root);
         if disk.is_some() {
             self.trace(state, containers).await?;
         }
@@ -121,16 +123,17 @@ impl Sampler {
             .iter()
             .filter_map(|(id, trace)| Some((id.clone(), trace.layer.clone()?)));
         self.layers.refresh(layers.collect());
+        let memory = machine.memory();
         let read = move || {
             let files = |file: &str| std::fs::read_to_string(file).ok();
             // Where its disk is not here, the machine is another one.
-            let node = disk.map(|disk| machine::usage(&files, host::memory(), Some(disk)));
+            let node = disk.map(|disk| machine::usage(&files, memory, Some(disk)));
             let node = node.unwrap_or_default();
             let usages = traces.iter().map(|(id, trace)| (id.clone(), trace.usage()));
             (node, usages.collect::<BTreeMap<_, _>>())
         };
         let taken = Instant::now();
-        let (node, mut usages) = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+        let (node, mut usages) = blocking(read).await;
         usages.retain(|id, usage| {
             let known = *usage != Usage::default();
             if !known {

@@ -148,7 +148,7 @@ pub fn link(
     let (assignments, assigned) = mpsc::unbounded_channel();
     let (node, told) = watch::channel(None);
     let events = Arc::new(Events::default());
-    let memory = Shared::open(remembered);
+    let memory = Shared::open(world.notes(), remembered);
     let link = RemoteLink {
         reports,
         assignments: Mutex::new(Some(assigned)),
@@ -334,7 +334,7 @@ impl Dialer {
                         Ok(Some(Down::Open { stream, ask })) => {
                             let (client, agent) = (self.options.client.clone(), Arc::clone(&self.agent));
                             let path = format!("{PATH}/{}/{stream}", self.options.node);
-                            tokio::spawn(streams::serve(client, path, ask, agent));
+                            crate::world::spawn(streams::serve(client, path, ask, agent));
                         }
                         Ok(Some(down)) => {
                             self.take(down, &mut snapshot);

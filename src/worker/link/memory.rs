@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Assignment;
 use crate::registry::TaskReport;
+use crate::world::{notes::Notes, process::blocking};
 
 /// What is remembered is written down when it changes, and then not for so long: what comes meanwhile is written together.
 const WRITTEN: Duration = Duration::from_millis(500);
@@ -21,15 +22,17 @@ const WRITTEN: Duration = Duration::from_millis(500);
 /// The memory, as all who have to do with it share it. Cloning is cheap.
 #[derive(Clone)]
 pub struct Shared {
+    notes: Arc<dyn Notes>,
     memory: Arc<Mutex<Memory>>,
     changed: Arc<Notify>,
 }
 
 impl Shared {
     /// Reads what a worker before this one left at `path`.
-    pub fn open(path: &Path) -> Self {
+    pub fn open(notes: Arc<dyn Notes>, path: &Path) -> Self {
         Self {
-            memory: Arc::new(Mutex::new(Memory::open(path))),
+            memory: Arc::new(Mutex::new(Memory::open(&*notes, path))),
+            notes,
             changed: Arc::default(),
         }
     }
@@ -57,8 +60,9 @@ impl Shared {
         let Some((path, tasks)) = self.with(Memory::take_changes) else {
             return;
         };
-        let written = tokio::task::spawn_blocking(move || write(&path, &tasks)).await;
-        if let Ok(Err(error)) = written {
+        let notes = Arc::clone(&self.notes);
+        let written = blocking(move || write(&*notes, &path, &tasks)).await;
+        if let Err(error) = written {
             tracing::warn!(%error, "cannot write down the last assignments; tried again with the next change");
             self.memory.lock().unwrap_or_else(PoisonError::into_inner).changed = true;
         }
@@ -75,8 +79,8 @@ pub struct Memory {
 
 impl Memory {
     /// A file that cannot be read counts as none: the manager knows.
-    fn open(path: &Path) -> Self {
-        let tasks = read(path).unwrap_or_else(|error| {
+    fn open(notes: &dyn Notes, path: &Path) -> Self {
+        let tasks = read(notes, path).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot read the last assignments; the manager is waited for");
             Vec::new()
         });
@@ -163,11 +167,10 @@ fn remembered(task: &Arc<Task>, told: Option<&TaskStatus>) -> Arc<Task> {
 ///
 /// # Errors
 /// Where it cannot be read, or is none of ours.
-pub fn read(path: &Path) -> io::Result<Vec<Arc<Task>>> {
-    match std::fs::read(path) {
-        Ok(text) => Ok(serde_json::from_slice(&text)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
+pub fn read(notes: &dyn Notes, path: &Path) -> io::Result<Vec<Arc<Task>>> {
+    match notes.read(path)? {
+        Some(text) => Ok(serde_json::from_slice(&text)?),
+        None => Ok(Vec::new()),
     }
 }
 
@@ -175,15 +178,8 @@ pub fn read(path: &Path) -> io::Result<Vec<Arc<Task>>> {
 ///
 /// # Errors
 /// Where it cannot be written; the old one then stays.
-pub fn write(path: &Path, tasks: &[Arc<Task>]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let file = std::fs::File::create(&beside)?;
-    let mut writer = io::BufWriter::new(&file);
-    serde_json::to_writer(&mut writer, tasks)?;
-    io::Write::flush(&mut writer)?;
-    drop(writer);
-    file.sync_data()?;
-    std::fs::rename(&beside, path)
+pub fn write(notes: &dyn Notes, path: &Path, tasks: &[Arc<Task>]) -> io::Result<()> {
+    notes.replace(path, &serde_json::to_vec(tasks)?, true)
 }
 
 #[cfg(test)]
@@ -191,6 +187,7 @@ mod tests {
     use cube_api::task::Phase;
 
     use super::*;
+    use crate::world::notes::OnDisk;
 
     fn task(uid: &str, epoch: u64) -> Arc<Task> {
         let mut task = Task::default();
@@ -216,7 +213,7 @@ mod tests {
     fn what_was_told_is_remembered_over_a_restart_and_only_for_its_epoch() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("assignments");
-        let mut memory = Memory::open(&path);
+        let mut memory = Memory::open(&OnDisk, &path);
         assert!(memory.take_changes().is_none());
         memory.assign(&Assignment::Snapshot(vec![task("a", 1), task("b", 1), task("c", 1)]));
         for report in [report("a", 1), report("b", 1), report("c", 0), report("nobody", 1)] {
@@ -224,10 +221,10 @@ mod tests {
         }
         memory.assign(&Assignment::Changed(task("b", 2)));
         let (path, tasks) = memory.take_changes().unwrap();
-        write(&path, &tasks).unwrap();
+        write(&OnDisk, &path, &tasks).unwrap();
         assert!(memory.take_changes().is_none());
 
-        let mut memory = Memory::open(&path);
+        let mut memory = Memory::open(&OnDisk, &path);
         let phases = |memory: &Memory| -> Vec<(String, Phase)> {
             let tasks = memory.tasks();
             tasks
@@ -242,6 +239,6 @@ mod tests {
         assert_eq!(phases(&memory), [("c".to_owned(), Phase::Pending)]);
 
         std::fs::write(&path, "[{ half").unwrap();
-        assert!(Memory::open(&path).tasks().is_empty());
+        assert!(Memory::open(&OnDisk, &path).tasks().is_empty());
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn behind(socket: axum::extract::ws::WebSocket) -> Program {
         let goes_on = matches!(said, Said::Output { .. });
         Some((said, goes_on.then_some(up)))
     });
-    tokio::spawn(async move {
+    crate::world::spawn(async move {
         use axum::extract::ws::Message;
         while let Some(told) = told.recv().await {
             let word = match told {

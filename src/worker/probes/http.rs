@@ -12,17 +12,25 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{READ, tcp};
+use crate::world::network::Network;
 
 /// The head of an answer may have so many bytes; more is no answer to a probe.
 const HEAD: usize = 16 << 10;
 
 /// Sends the request and reads the answer.
-pub(super) async fn ask(host: &str, port: u16, scheme: Scheme, path: &str, headers: &[HttpHeader]) -> Answer {
+pub(super) async fn ask(
+    network: &dyn Network,
+    host: &str,
+    port: u16,
+    scheme: Scheme,
+    path: &str,
+    headers: &[HttpHeader],
+) -> Answer {
     let request = match request(host, port, path, headers) {
         Ok(request) => request,
         Err(error) => return Answer::bad(format!("cannot be asked: {error}"), ""),
     };
-    let stream = match tcp::connect(host, port).await {
+    let stream = match tcp::connect(network, host, port).await {
         Ok(stream) => stream,
         Err(answer) => return answer,
     };

@@ -27,7 +27,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::engine::Engine;
-use crate::world::World;
+use crate::world::{World, network::Network};
 
 pub use exec::{Left, Turns};
 
@@ -41,6 +41,8 @@ pub struct Target {
     pub container: String,
     /// Its own address; `None` where it has none.
     pub address: Option<String>,
+    /// The way to it.
+    pub network: Arc<dyn Network>,
     /// The engine that it runs on.
     pub engine: Arc<dyn Engine>,
     /// Turns at starting programs in containers.
@@ -86,7 +88,7 @@ impl Prober {
         let health = Health::new(checks.clone(), age, known, world.random());
         let first = report(&health);
         let (container, address) = (target.container.clone(), target.address.clone());
-        let running = tokio::spawn(ask_on(target, health, age, world, tell)).abort_handle();
+        let running = crate::world::spawn(ask_on(target, health, age, world, tell)).abort_handle();
         let prober = Self {
             container,
             address,
@@ -149,8 +151,8 @@ async fn ask(target: &Target, check: &Check) -> Answer {
                 match &check.action {
                     Action::Http {
                         scheme, path, headers, ..
-                    } => http::ask(host, port, *scheme, path, headers).await,
-                    _ => tcp::ask(host, port).await,
+                    } => http::ask(&*target.network, host, port, *scheme, path, headers).await,
+                    _ => tcp::ask(&*target.network, host, port).await,
                 }
             }
         }

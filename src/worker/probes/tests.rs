@@ -78,6 +78,7 @@ fn target(engine: &SimEngine, container: &str) -> Target {
     Target {
         container: container.to_owned(),
         address: Some("127.0.0.1".to_owned()),
+        network: World::real().network(),
         engine: Arc::new(engine.clone()),
         turns: Arc::default(),
         left: Arc::default(),

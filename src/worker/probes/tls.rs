@@ -8,9 +8,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::world::network::Connection;
 
 /// Made once: it is the same for every probe.
 static CONNECTOR: LazyLock<Result<TlsConnector, Error>> = LazyLock::new(|| {
@@ -24,7 +25,7 @@ static CONNECTOR: LazyLock<Result<TlsConnector, Error>> = LazyLock::new(|| {
 });
 
 /// A TLS session over the connection.
-pub(super) async fn wrap(stream: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
+pub(super) async fn wrap(stream: Box<dyn Connection>, host: &str) -> io::Result<TlsStream<Box<dyn Connection>>> {
     let connector = CONNECTOR.as_ref().map_err(io::Error::other)?;
     let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(name).map_err(io::Error::other)?;
