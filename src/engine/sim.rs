@@ -215,6 +215,21 @@ impl SimEngine {
         self.machine().containers.keys().cloned().collect()
     }
 
+    /// All containers, whoever made them, ordered by name.
+    pub fn containers(&self) -> Vec<Container> {
+        let machine = self.machine();
+        machine
+            .containers
+            .values()
+            .map(|container| container.seen.clone())
+            .collect()
+    }
+
+    /// The networks that there are, ordered by name.
+    pub fn networks_there(&self) -> Vec<NetworkInfo> {
+        self.machine().networks.values().cloned().collect()
+    }
+
     /// The volumes that there are, with their labels.
     pub fn volumes(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         self.machine().volumes.clone()

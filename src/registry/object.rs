@@ -19,7 +19,7 @@ pub struct Object(Arc<Record>);
 
 impl Object {
     /// The object of a record of the registry's.
-    pub(crate) fn new(record: Arc<Record>) -> Self {
+    pub fn new(record: Arc<Record>) -> Self {
         Self(record)
     }
 

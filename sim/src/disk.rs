@@ -1,0 +1,264 @@
+//! The disk beneath the store: what is synced is there, what is not may be lost or torn by a power cut, and it can fail.
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use cube::world::process::Process;
+use redb::StorageBackend;
+
+use crate::chance::Chance;
+
+const PAGE: usize = 4096;
+
+/// A file's bytes in pages, of which a copy costs little.
+#[derive(Clone, Debug, Default)]
+struct Image {
+    pages: BTreeMap<usize, Arc<[u8; PAGE]>>,
+    length: usize,
+}
+
+impl Image {
+    fn read(&self, offset: usize, out: &mut [u8]) -> io::Result<()> {
+        if offset + out.len() > self.length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut done = 0;
+        while done < out.len() {
+            let (page, within) = ((offset + done) / PAGE, (offset + done) % PAGE);
+            let piece = (PAGE - within).min(out.len() - done);
+            match self.pages.get(&page) {
+                Some(bytes) => out[done..done + piece].copy_from_slice(&bytes[within..within + piece]),
+                None => out[done..done + piece].fill(0),
+            }
+            done += piece;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, offset: usize, data: &[u8]) {
+        self.length = self.length.max(offset + data.len());
+        let mut done = 0;
+        while done < data.len() {
+            let (page, within) = ((offset + done) / PAGE, (offset + done) % PAGE);
+            let piece = (PAGE - within).min(data.len() - done);
+            let bytes = self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE]));
+            Arc::make_mut(bytes)[within..within + piece].copy_from_slice(&data[done..done + piece]);
+            done += piece;
+        }
+    }
+
+    fn set_length(&mut self, length: usize) {
+        if length < self.length {
+            self.pages.split_off(&length.div_ceil(PAGE));
+            if let Some(last) = self.pages.get_mut(&(length / PAGE)) {
+                Arc::make_mut(last)[length % PAGE..].fill(0);
+            }
+        }
+        self.length = length;
+    }
+}
+
+/// A change that was not synced yet.
+#[derive(Clone, Debug)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Length(usize),
+}
+
+/// How the disk fails from now on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not.
+    #[default]
+    None,
+    /// There is no room for anything new.
+    Full,
+    /// The next sync fails, and what it should have written is lost although it can be read until the power is cut.
+    NextSync,
+    /// Nothing can be written.
+    Broken,
+}
+
+/// A disk that outlives who opens it. Cloning gives another handle to the same one.
+#[derive(Clone, Debug)]
+pub struct Platter(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    /// What is read: the system's cache.
+    cache: Image,
+    /// What is there for sure.
+    durable: Image,
+    pending: Vec<Change>,
+    fault: Fault,
+    syncs: u64,
+    writes: u64,
+}
+
+impl Platter {
+    /// An empty disk.
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            cache: Image::default(),
+            durable: Image::default(),
+            pending: Vec::new(),
+            fault: Fault::None,
+            syncs: 0,
+            writes: 0,
+        })))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disk as one process has it.
+    pub fn of(&self, process: Process) -> OpenDisk {
+        OpenDisk {
+            platter: self.clone(),
+            process,
+        }
+    }
+
+    /// How it fails from now on.
+    pub fn set_fault(&self, fault: Fault) {
+        self.inner().fault = fault;
+    }
+
+    /// The power is cut: of what was not synced some is there, in any order, some of it in part.
+    pub fn power_cut(&self, chance: &Chance) {
+        let mut inner = self.inner();
+        let pending = std::mem::take(&mut inner.pending);
+        // Mostly a disk has written all, or nothing, or what came first.
+        let manner = chance.below(4);
+        let first = chance.below(pending.len() as u64 + 1) as usize;
+        let mut after = inner.durable.clone();
+        for (at, change) in pending.into_iter().enumerate() {
+            let written = match manner {
+                0 => false,
+                1 => true,
+                2 => at < first,
+                _ => chance.once_in(2),
+            };
+            match change {
+                Change::Length(length) if written => after.set_length(length),
+                Change::Write(offset, data) if written => after.write(offset, &data),
+                Change::Write(offset, data) if chance.once_in(4) => {
+                    let torn = chance.below(data.len() as u64 + 1) as usize;
+                    after.write(offset, &data[..torn]);
+                }
+                Change::Length(_) | Change::Write(..) => {}
+            }
+        }
+        inner.durable = after.clone();
+        inner.cache = after;
+        inner.fault = Fault::None;
+    }
+
+    /// Flips a bit of what is there, and says where.
+    pub fn flip_a_bit(&self, chance: &Chance) -> usize {
+        let mut inner = self.inner();
+        let pages: Vec<usize> = inner.durable.pages.keys().copied().collect();
+        if pages.is_empty() {
+            return 0;
+        }
+        let at = *chance.pick(&pages) * PAGE + chance.below(PAGE as u64) as usize;
+        let bit = 1 << chance.below(8);
+        for image in [0, 1] {
+            let image = if image == 0 {
+                &mut inner.durable
+            } else {
+                &mut inner.cache
+            };
+            let mut byte = [0];
+            if image.read(at, &mut byte).is_ok() {
+                image.write(at, &[byte[0] ^ bit]);
+            }
+        }
+        at
+    }
+
+    /// How often it was synced.
+    pub fn syncs(&self) -> u64 {
+        self.inner().syncs
+    }
+
+    /// How often it was written to.
+    pub fn writes(&self) -> u64 {
+        self.inner().writes
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> usize {
+        self.inner().cache.length
+    }
+}
+
+/// A disk in the hands of a process: a dead one changes nothing any more.
+#[derive(Clone, Debug)]
+pub struct OpenDisk {
+    platter: Platter,
+    process: Process,
+}
+
+impl OpenDisk {
+    fn modify(&self, larger: bool) -> io::Result<MutexGuard<'_, Inner>> {
+        let inner = self.platter.inner();
+        if !self.process.is_alive() {
+            return Err(io::Error::other("the process is dead"));
+        }
+        match inner.fault {
+            Fault::Broken => Err(io::Error::other("the disk is broken")),
+            Fault::Full if larger => Err(io::ErrorKind::StorageFull.into()),
+            Fault::None | Fault::NextSync | Fault::Full => Ok(inner),
+        }
+    }
+}
+
+impl StorageBackend for OpenDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.platter.inner().cache.length as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.platter.inner().cache.read(offset as usize, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let larger = len as usize > self.platter.inner().cache.length;
+        let mut inner = self.modify(larger)?;
+        inner.cache.set_length(len as usize);
+        inner.pending.push(Change::Length(len as usize));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut inner = self.modify(false)?;
+        inner.syncs += 1;
+        if inner.fault == Fault::NextSync {
+            // As Linux does it: the pages count as written from now on.
+            inner.fault = Fault::None;
+            inner.pending.clear();
+            return Err(io::Error::other("the disk could not write"));
+        }
+        let Inner { pending, durable, .. } = &mut *inner;
+        for change in pending.drain(..) {
+            match change {
+                Change::Write(offset, data) => durable.write(offset, &data),
+                Change::Length(length) => durable.set_length(length),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let larger = offset as usize + data.len() > self.platter.inner().cache.length;
+        let mut inner = self.modify(larger)?;
+        inner.writes += 1;
+        inner.cache.write(offset as usize, data);
+        inner.pending.push(Change::Write(offset as usize, data.to_vec()));
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! Runs the whole of Cube in a simulation, seed by seed, and says where it does not keep what it promises.
+//!
+//! The control plane is Cube's own code, unchanged: store, server, controllers, scheduler, workers, directory source. What is
+//! simulated is what surrounds it: time, chance, disk, network, files, engines. Read `run.rs` first.
+mod chance;
+mod cluster;
+mod directory;
+mod disk;
+mod engine;
+mod history;
+mod manifests;
+mod nemesis;
+mod network;
+mod notes;
+mod oracle;
+mod panics;
+mod people;
+mod run;
+mod script;
+mod shrink;
+mod world;
+
+use std::{
+    process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use clap::{Parser, ValueEnum};
+
+use crate::{run::run, script::Script};
+
+/// Run Cube in a simulation and hold it to what it promises
+#[derive(Parser)]
+struct Args {
+    /// So many seeds, one after the other
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// This seed alone
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// Print everything that happens
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// What is demanded: at every step what must never happen (safety), and at the end, once all is mended, that all becomes
+    /// as it should be (liveness)
+    #[arg(long, value_enum, default_value_t)]
+    mode: Mode,
+    /// Begin no seed after so many minutes
+    #[arg(long)]
+    minutes: Option<u64>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Safety,
+    #[default]
+    Liveness,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .without_time()
+        .with_writer(std::io::stderr)
+        .init();
+    panics::note_them();
+    let liveness = args.mode == Mode::Liveness;
+    if let Some(seed) = args.seed {
+        return one(seed, liveness, args.trace);
+    }
+    let began = Instant::now();
+    let limit = args.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let (next, simulated, failed) = (AtomicU64::new(args.from), AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let done = AtomicU64::new(0);
+    let last = args.from + args.seeds;
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while limit.is_none_or(|limit| began.elapsed() < limit) && failed.load(Ordering::SeqCst) == u64::MAX {
+                    let seed = next.fetch_add(1, Ordering::SeqCst);
+                    if seed >= last {
+                        return;
+                    }
+                    let ended = run(seed, &Script::draw(seed, liveness), liveness, false);
+                    simulated.fetch_add(ended.simulated.as_millis() as u64, Ordering::SeqCst);
+                    done.fetch_add(1, Ordering::SeqCst);
+                    if ended.violation.is_some() {
+                        failed.fetch_min(seed, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    let simulated = simulated.load(Ordering::SeqCst) as f64 / 1000.0;
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "{} seeds in {took:.1} s: {simulated:.0} simulated seconds, {:.0} for each real one",
+        done.load(Ordering::SeqCst),
+        simulated / took
+    );
+    match failed.load(Ordering::SeqCst) {
+        u64::MAX => ExitCode::SUCCESS,
+        seed => one(seed, liveness, false),
+    }
+}
+
+/// Runs one seed, and tells everything about it.
+fn one(seed: u64, liveness: bool, trace: bool) -> ExitCode {
+    let script = Script::draw(seed, liveness);
+    let ended = run(seed, &script, liveness, trace);
+    if trace {
+        for line in &ended.lines {
+            println!("{line}");
+        }
+    }
+    println!(
+        "seed {seed}: fingerprint {:016x}, {:.1} s simulated",
+        ended.fingerprint,
+        ended.simulated.as_secs_f64()
+    );
+    let Some(violation) = ended.violation else {
+        return ExitCode::SUCCESS;
+    };
+    println!(
+        "\nVIOLATED at {:.3} s: {}\n  {}",
+        violation.at.as_secs_f64(),
+        violation.invariant,
+        violation.what
+    );
+    println!(
+        "\noptions of seed {seed}:\n{:#?}\n{:?}\n{:?}, {:?}, lost {:?}",
+        script.layout, script.taste, script.faults, script.length, script.lost
+    );
+    let (shortest, ended) = shrink::shrink(seed, script, liveness, violation.invariant);
+    println!("\nthe shortest history found, {} acts:", shortest.acts.len());
+    for timed in &shortest.acts {
+        println!("{timed}");
+    }
+    println!("\nits last lines:");
+    let from = ended.lines.len().saturating_sub(120);
+    for line in &ended.lines[from..] {
+        println!("{line}");
+    }
+    ExitCode::FAILURE
+}

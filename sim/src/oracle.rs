@@ -1,0 +1,169 @@
+//! What Cube promises, held against what it does: after every step, and once all is calm.
+//!
+//! It only looks: at the store's own events, at every engine, at what clients were answered. It never takes Cube's word.
+mod calm;
+mod engines;
+mod store;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use cube::{
+    engine::{Container, sim::Verb},
+    registry::Object,
+    store::Store,
+};
+
+use crate::{
+    engine::{Call, Docker, When},
+    history::History,
+};
+
+pub use store::{Model, id_of};
+
+/// The one who looks. Cloning gives another handle to the same one.
+#[derive(Clone)]
+pub struct Oracle(Arc<Mutex<Inner>>);
+
+struct Inner {
+    history: History,
+    cluster: String,
+    dockers: BTreeMap<String, Docker>,
+    store: store::Watched,
+    engines: engines::Watched,
+}
+
+impl Oracle {
+    /// For a cluster with these engines.
+    pub fn new(history: History, cluster: &str, dockers: BTreeMap<String, Docker>) -> Self {
+        let inner = Inner {
+            history,
+            cluster: cluster.to_owned(),
+            dockers: dockers.clone(),
+            store: store::Watched::default(),
+            engines: engines::Watched::default(),
+        };
+        let oracle = Self(Arc::new(Mutex::new(inner)));
+        for (node, docker) in dockers {
+            let (weak, node) = (Arc::downgrade(&oracle.0), node.clone());
+            docker.set_listener(Arc::new(move |call, when| {
+                if let Some(inner) = weak.upgrade() {
+                    Self(inner).called(&node, call, when);
+                }
+            }));
+        }
+        oracle
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The manager has opened its store.
+    pub fn opened(&self, store: &Store) {
+        self.inner().opened(store);
+    }
+
+    /// It has died.
+    pub fn closed(&self) {
+        self.inner().store.closed();
+    }
+
+    /// It would not open its store.
+    pub fn refused(&self, why: &str) {
+        self.inner().refused(why);
+    }
+
+    /// A bit of the store's disk was flipped: it may say so, and not be opened.
+    pub fn damaged(&self) {
+        self.inner().store.damaged = true;
+    }
+
+    /// Takes up what the store has told.
+    pub fn catch_up(&self) {
+        self.inner().catch_up();
+    }
+
+    /// A client was answered that its write was done, in this revision.
+    pub fn acknowledged(&self, who: &str, key: &str, revision: u64) {
+        self.inner().acknowledged(who, key, revision);
+    }
+
+    /// The same of a write whose revision was not told: it is newer than that.
+    pub fn acknowledged_since(&self, who: &str, key: &str, before: u64) {
+        self.inner().acknowledged_since(who, key, before);
+    }
+
+    /// The newest revision that was told.
+    pub fn revision(&self) -> u64 {
+        let mut inner = self.inner();
+        inner.catch_up();
+        inner.store.revision()
+    }
+
+    /// The revision of an object, if it is there.
+    pub fn revision_of(&self, key: &str) -> Option<u64> {
+        let mut inner = self.inner();
+        inner.catch_up();
+        inner.store.model.get(key).map(Object::revision)
+    }
+
+    /// A client was told that these are all the objects of a kind at that revision.
+    pub fn listed(&self, who: &str, plural: &str, revision: u64, objects: impl Iterator<Item = (String, u64)>) {
+        self.inner().listed(who, plural, revision, objects);
+    }
+
+    /// A watcher that knew all up to `place` was told of a change (or, without a key, of none) up to `at`.
+    pub fn followed(&self, who: &str, plural: &str, place: u64, at: u64, key: Option<&str>) {
+        self.inner().followed(who, plural, place, at, key);
+    }
+
+    /// The state as far as it has been told.
+    pub fn model(&self) -> Model {
+        let mut inner = self.inner();
+        inner.catch_up();
+        inner.store.model.clone()
+    }
+
+    /// A node is cut off, or its process or engine is not as it should be: for a while it is not to be blamed.
+    pub fn trouble(&self, node: &str) {
+        self.inner().trouble(node);
+    }
+
+    /// Someone else's container is there, which must stay as it is.
+    pub fn foreign(&self, node: &str, container: Container) {
+        let place = (node.to_owned(), container.name.clone());
+        self.inner().engines.foreign.insert(place, container);
+    }
+
+    /// The first thing that is not yet as it must be once nothing is wrong any more; none when all is.
+    pub fn unsettled(&self, lost: &[String]) -> Option<String> {
+        self.inner().unsettled(lost)
+    }
+
+    /// Whether there is something that can never be at rest: what ends again and again, what cannot be had.
+    pub fn is_restless(&self) -> bool {
+        self.inner().is_restless()
+    }
+
+    fn called(&self, node: &str, call: &Call, when: When) {
+        let mut inner = self.inner();
+        if when == When::Done && matches!(call.verb, Verb::Start | Verb::Create | Verb::Rename) {
+            inner.catch_up();
+            inner.check_node(node);
+        }
+        if when == When::Asked && matches!(call.verb, Verb::Signal | Verb::Remove) {
+            inner.catch_up();
+            inner.check_end(node, call);
+        }
+    }
+
+    /// Looks at all engines as they are now.
+    pub fn look(&self) {
+        let mut inner = self.inner();
+        inner.catch_up();
+        inner.check_nodes();
+    }
+}

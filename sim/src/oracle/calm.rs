@@ -1,0 +1,239 @@
+//! What must be so once nothing is wrong any more and nobody wishes anything new (I2, I7, I10).
+use std::collections::{BTreeMap, BTreeSet};
+
+use cube::{
+    engine::{CLUSTER_LABEL, State},
+    registry::Object,
+    worker::{HASH_LABEL, UID_LABEL},
+};
+use cube_api::{
+    condition::{READY, is_true},
+    deployment::Deployment,
+    node::Node,
+    task::{NetworkMode, Phase, RestartPolicy, Task, TaskSpec},
+};
+use cube_plan::worker::wanted_hash;
+
+use super::Inner;
+
+impl Inner {
+    /// The first thing that is not as it should be; none when all is.
+    pub(super) fn unsettled(&mut self, lost: &[String]) -> Option<String> {
+        self.catch_up();
+        let objects: Vec<Object> = self.store.model.values().cloned().collect();
+        let leaving = objects.iter().find(|object| object.is_deleting());
+        if let Some(object) = leaving {
+            return Some(format!("{} is still on its way out", object.record().key));
+        }
+        let tasks: BTreeMap<String, &Task> = objects
+            .iter()
+            .filter_map(|object| object.try_typed::<Task>())
+            .map(|task| (task.metadata.uid.clone(), task))
+            .collect();
+        let deployments = objects.iter().filter_map(|object| object.try_typed::<Deployment>());
+        None.or_else(|| tasks.values().find_map(|task| self.unsettled_task(task, &objects)))
+            .or_else(|| {
+                deployments
+                    .into_iter()
+                    .find_map(|deployment| unsettled_deployment(deployment, &tasks))
+            })
+            .or_else(|| self.left_over(&tasks, lost))
+    }
+
+    pub(super) fn is_restless(&self) -> bool {
+        let tasks = self
+            .store
+            .model
+            .values()
+            .filter_map(|object| object.try_typed::<Task>());
+        tasks.into_iter().any(|task| is_bad(&task.spec))
+    }
+
+    fn unsettled_task(&self, task: &Task, objects: &[Object]) -> Option<String> {
+        let (name, status) = (&task.metadata.name, &task.status);
+        if is_bad(&task.spec) {
+            return None;
+        }
+        if status.observed_generation != task.metadata.generation {
+            return Some(format!("task {name}: what is told is of an older wish"));
+        }
+        let Some(node) = &status.node else {
+            let fits = objects
+                .iter()
+                .filter_map(|object| object.try_typed::<Node>())
+                .find(|node| fits(task, node, objects));
+            return fits.map(|node| format!("task {name} waits, and fits on node {}", node.metadata.name));
+        };
+        let Some(docker) = self.dockers.get(node) else {
+            return Some(format!("task {name} is on node {node}, which there is not"));
+        };
+        let containers: Vec<_> = docker
+            .sim
+            .containers()
+            .into_iter()
+            .filter(|seen| seen.labels.get(UID_LABEL) == Some(&task.metadata.uid))
+            .collect();
+        let alive: Vec<_> = containers.iter().filter(|seen| seen.state == State::Running).collect();
+        match status.phase {
+            Phase::Running => {
+                let [one] = alive.as_slice() else {
+                    return Some(format!(
+                        "task {name} is told to run; on {node} {} of it do",
+                        alive.len()
+                    ));
+                };
+                let hash = one.labels.get(HASH_LABEL);
+                if hash != Some(&wanted_hash(task)) {
+                    return Some(format!("task {name}: {} is not what it wishes for", one.name));
+                }
+                if status.container_id.as_ref() != Some(&one.id) {
+                    return Some(format!("task {name}: another container is told than {}", one.name));
+                }
+                (!is_true(&status.conditions, READY)).then(|| format!("task {name} is not ready"))
+            }
+            Phase::Completed | Phase::Failed => {
+                if !alive.is_empty() {
+                    return Some(format!("task {name} is over, and {} runs", alive[0].name));
+                }
+                let over = task.spec.restart_policy != RestartPolicy::Always;
+                (!over).then(|| format!("task {name} is over, and should be started again"))
+            }
+            Phase::Pending | Phase::Scheduled => Some(format!(
+                "task {name} is {:?} on {node}: {} {}",
+                status.phase, status.reason, status.message
+            )),
+        }
+    }
+
+    /// What is on the engines and nobody wishes for.
+    fn left_over(&self, tasks: &BTreeMap<String, &Task>, lost: &[String]) -> Option<String> {
+        for (node, docker) in self.dockers.iter().filter(|(node, _)| !lost.contains(node)) {
+            let here: BTreeMap<&String, &&Task> = tasks
+                .iter()
+                .filter(|(_, task)| task.status.node.as_ref() == Some(node))
+                .collect();
+            for (uid, containers) in self.ours(node) {
+                if !here.contains_key(&uid) {
+                    return Some(format!("on {node} {} is nobody's", containers[0].name));
+                }
+                if containers.len() > 1 {
+                    let names: Vec<&str> = containers.iter().map(|seen| seen.name.as_str()).collect();
+                    return Some(format!("on {node} there are several of one Task: {}", names.join(", ")));
+                }
+            }
+            let wished: BTreeSet<&str> = here
+                .values()
+                .filter(|task| task.spec.network == NetworkMode::Namespace && !task.status.phase.is_over())
+                .map(|task| task.metadata.namespace())
+                .collect();
+            let over: BTreeSet<&str> = here.values().map(|task| task.metadata.namespace()).collect();
+            for network in docker.sim.networks_there() {
+                if network.labels.get(CLUSTER_LABEL) != Some(&self.cluster) {
+                    continue;
+                }
+                let namespace = network
+                    .labels
+                    .get("cube.namespace")
+                    .map(String::as_str)
+                    .unwrap_or_default();
+                if !wished.contains(namespace) && !over.contains(namespace) {
+                    return Some(format!("on {node} network {} is nobody's", network.name));
+                }
+            }
+            let volumes: BTreeSet<String> = docker
+                .sim
+                .volumes()
+                .into_iter()
+                .filter(|(_, labels)| labels.get(CLUSTER_LABEL) == Some(&self.cluster))
+                .filter(|(_, labels)| labels.contains_key(cube::engine::SCRATCH_LABEL))
+                .map(|(name, _)| name)
+                .collect();
+            for volume in volumes {
+                let used = docker.sim.containers().iter().any(|seen| {
+                    docker.sim.spec(&seen.id).is_some_and(|spec| {
+                        spec.mounts.iter().any(|mount| {
+                            matches!(&mount.source, cube::engine::MountSource::Scratch(name) if *name == volume)
+                        })
+                    })
+                });
+                if !used {
+                    return Some(format!("on {node} the empty directory {volume} is nobody's"));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Whether it can never be at rest.
+fn is_bad(spec: &TaskSpec) -> bool {
+    let probes = [&spec.startup_probe, &spec.liveness_probe, &spec.readiness_probe];
+    let fails = probes
+        .into_iter()
+        .flatten()
+        .any(|probe| format!("{probe:?}").contains("false"));
+    spec.image.starts_with("missing") || spec.command.iter().any(|word| word.contains("exit 3")) || fails
+}
+
+fn unsettled_deployment(deployment: &Deployment, tasks: &BTreeMap<String, &Task>) -> Option<String> {
+    let (name, status) = (&deployment.metadata.name, &deployment.status);
+    if status.observed_generation != deployment.metadata.generation {
+        return Some(format!("deployment {name}: what is told is of an older wish"));
+    }
+    let own = tasks.values().filter(|task| {
+        task.metadata
+            .controller()
+            .is_some_and(|owner| owner.uid == deployment.metadata.uid)
+    });
+    let own: Vec<&&Task> = own.collect();
+    if is_bad(&deployment.spec.template.spec) || own.iter().any(|task| is_bad(&task.spec)) {
+        return None;
+    }
+    let wished = deployment.spec.replicas as usize;
+    if own.len() != wished {
+        return Some(format!("deployment {name} has {} of {wished} Tasks", own.len()));
+    }
+    if let Some(other) = own
+        .iter()
+        .find(|task| task.spec.image != deployment.spec.template.spec.image)
+    {
+        return Some(format!(
+            "deployment {name}: task {} is of an older template",
+            other.metadata.name
+        ));
+    }
+    let ready = own
+        .iter()
+        .filter(|task| is_true(&task.status.conditions, READY))
+        .count();
+    (status.ready_replicas as usize != ready).then(|| {
+        format!(
+            "deployment {name} tells of {} ready Tasks, there are {ready}",
+            status.ready_replicas
+        )
+    })
+}
+
+/// Whether a Task that has no wishes but for room fits on a node that takes Tasks.
+fn fits(task: &Task, node: &Node, objects: &[Object]) -> bool {
+    if node.spec.unschedulable || !node.spec.taints.is_empty() || !is_true(&node.status.conditions, READY) {
+        return false;
+    }
+    let there = objects
+        .iter()
+        .filter_map(|object| object.try_typed::<Task>())
+        .filter(|other| other.status.node.as_ref() == Some(&node.metadata.name) && !other.status.phase.is_over());
+    let (mut cpu, mut memory) = (0, 0);
+    let mut ports = BTreeSet::new();
+    for other in there {
+        cpu += other.spec.resources.cpu_request_milli();
+        memory += other.spec.resources.memory_request();
+        ports.extend(other.spec.ports.iter().filter_map(|port| port.host_port));
+    }
+    let room = &node.status.allocatable;
+    let own = &task.spec.resources;
+    let mut wished = task.spec.ports.iter().filter_map(|port| port.host_port);
+    cpu + own.cpu_request_milli() <= room.cpu.milli()
+        && memory + own.memory_request() <= room.memory.units()
+        && !wished.any(|port| ports.contains(&port))
+}

@@ -1,0 +1,164 @@
+//! The engines' promises: one container of a Task, its time to end, and nothing of anybody else's touched (I1, I8, I11).
+use std::{collections::BTreeMap, time::Duration};
+
+use cube::{
+    engine::{CLUSTER_LABEL, Container, State, sim::Verb},
+    worker::UID_LABEL,
+};
+use cube_api::task::Task;
+
+use super::Inner;
+use crate::engine::Call;
+
+/// A copy on a node that was cut off has so long to end after it is back.
+const BACK: Duration = Duration::from_secs(75);
+
+/// What is known of the engines.
+#[derive(Default)]
+pub(super) struct Watched {
+    /// When a container was first asked to end.
+    asked: BTreeMap<String, Duration>,
+    /// How long a Task's containers have to end at least, by uid: the least that it ever said.
+    graces: BTreeMap<String, Duration>,
+    /// Until when a node is not to be blamed for what runs on it.
+    troubled: BTreeMap<String, Duration>,
+    /// Others' containers, as they were made, by node and name.
+    pub(super) foreign: BTreeMap<(String, String), Container>,
+}
+
+impl Inner {
+    pub(super) fn trouble(&mut self, node: &str) {
+        let until = self.history.now() + BACK;
+        self.engines.troubled.insert(node.to_owned(), until);
+    }
+
+    fn is_troubled(&self, node: &str) -> bool {
+        let now = self.history.now();
+        self.engines.troubled.get(node).is_some_and(|until| *until > now)
+    }
+
+    /// This cluster's containers on a node, by the Task that they are of.
+    pub(super) fn ours(&self, node: &str) -> BTreeMap<String, Vec<Container>> {
+        let mut ours: BTreeMap<String, Vec<Container>> = BTreeMap::new();
+        let Some(docker) = self.dockers.get(node) else {
+            return ours;
+        };
+        for container in docker.sim.containers() {
+            let label = |name: &str| container.labels.get(name).cloned().unwrap_or_default();
+            if label(CLUSTER_LABEL) == self.cluster {
+                ours.entry(label(UID_LABEL)).or_default().push(container);
+            }
+        }
+        ours
+    }
+
+    /// On one engine there are never two of a Task that run.
+    pub(super) fn check_node(&mut self, node: &str) {
+        for (uid, containers) in self.ours(node) {
+            let alive: Vec<&str> = containers
+                .iter()
+                .filter(|container| container.state.is_running())
+                .map(|container| container.name.as_str())
+                .collect();
+            if alive.len() > 1 {
+                self.history.violated(
+                    "I1: one container of a Task counts",
+                    format_args!("on {node} {} of {uid} run: {}", alive.len(), alive.join(", ")),
+                );
+            }
+        }
+    }
+
+    /// On several engines one counts; the others' nodes were cut off.
+    pub(super) fn check_nodes(&mut self) {
+        let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let nodes: Vec<String> = self.dockers.keys().cloned().collect();
+        for node in &nodes {
+            for (uid, containers) in self.ours(node) {
+                if containers.iter().any(|container| container.state.is_running()) {
+                    places.entry(uid).or_default().push(node.clone());
+                }
+            }
+        }
+        for (uid, places) in places.iter().filter(|(_, places)| places.len() > 1) {
+            let assigned = self.task_of(uid).and_then(|task| task.status.node.clone());
+            for node in places {
+                if Some(node) != assigned.as_ref() && !self.is_troubled(node) {
+                    self.history.violated(
+                        "I1: one container of a Task counts",
+                        format_args!(
+                            "{uid} runs on {}, and {node} is no node that was cut off",
+                            places.join(", ")
+                        ),
+                    );
+                }
+            }
+        }
+        for ((node, name), before) in &self.engines.foreign {
+            let docker = self.dockers.get(node);
+            let now = docker.and_then(|docker| docker.sim.containers().into_iter().find(|seen| seen.name == *name));
+            if now.as_ref() != Some(before) {
+                self.history.violated(
+                    "I8: nothing of anybody else's is touched",
+                    format_args!("{name} on {node} was {before:?}, is {now:?}"),
+                );
+            }
+        }
+        self.learn_graces();
+    }
+
+    pub(super) fn task_of(&self, uid: &str) -> Option<&Task> {
+        let mut tasks = self
+            .store
+            .model
+            .values()
+            .filter_map(|object| object.try_typed::<Task>());
+        tasks.find(|task| task.metadata.uid == uid)
+    }
+
+    pub(super) fn learn_graces(&mut self) {
+        let tasks = self
+            .store
+            .model
+            .values()
+            .filter_map(|object| object.try_typed::<Task>());
+        for task in tasks {
+            let meta = &task.metadata;
+            let own = u64::from(task.spec.termination_grace_period_seconds);
+            let grace = Duration::from_secs(meta.deletion_grace_period_seconds.unwrap_or(own).min(own));
+            let known = self.engines.graces.entry(meta.uid.clone()).or_insert(grace);
+            *known = grace.min(*known);
+        }
+    }
+
+    /// Nothing is killed before it had its time.
+    pub(super) fn check_end(&mut self, node: &str, call: &Call) {
+        let (id, how) = call.what.split_once(' ').unwrap_or((&call.what, ""));
+        let Some(docker) = self.dockers.get(node) else { return };
+        let Some(container) = docker.sim.containers().into_iter().find(|seen| seen.id == id) else {
+            return;
+        };
+        let (Some(uid), State::Running) = (container.labels.get(UID_LABEL).cloned(), &container.state) else {
+            return;
+        };
+        let now = self.history.now();
+        let kills = how == "SIGKILL" || (call.verb == Verb::Remove && !how.is_empty());
+        if !kills {
+            if call.verb == Verb::Signal {
+                self.engines.asked.entry(id.to_owned()).or_insert(now);
+            }
+            return;
+        }
+        self.learn_graces();
+        let grace = self.engines.graces.get(&uid).copied().unwrap_or_default();
+        let asked = self.engines.asked.get(id).copied();
+        let had = asked.map_or(Duration::ZERO, |asked| now.saturating_sub(asked));
+        // The worker measures from when it was answered, by a clock of whole milliseconds.
+        if had + Duration::from_millis(20) < grace {
+            self.history.violated(
+                "I11: nothing is killed before its grace is over",
+                format_args!("{} on {node} is killed after {had:?} of {grace:?}", container.name),
+            );
+        }
+    }
+}

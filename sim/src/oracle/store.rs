@@ -1,0 +1,296 @@
+//! The store's promises: what was acknowledged is never lost, revisions only grow, no node is given more than it has (I3, I9).
+use std::collections::BTreeMap;
+
+use cube::{
+    registry::Object,
+    store::{Event, Store, Watch},
+};
+use cube_api::{kinds::Kind, node::Node, task::Task};
+
+use super::Inner;
+
+/// All objects as the store last told them, by key.
+pub type Model = BTreeMap<String, Object>;
+
+/// What is known of the store.
+#[derive(Default)]
+pub(super) struct Watched {
+    pub(super) model: Model,
+    /// Who wrote which revision: the key.
+    written: BTreeMap<u64, String>,
+    /// The newest revision that was told.
+    revision: u64,
+    watch: Option<(Store, Watch)>,
+    /// A bit was flipped.
+    pub(super) damaged: bool,
+}
+
+impl Watched {
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(super) fn closed(&mut self) {
+        self.watch = None;
+    }
+}
+
+impl Inner {
+    pub(super) fn opened(&mut self, store: &Store) {
+        let snapshot = store.snapshot();
+        let known = self.store.revision;
+        if snapshot.revision() < known && !self.store.damaged {
+            self.history.violated(
+                "I3: an acknowledged write is never lost",
+                format_args!(
+                    "the store was at revision {known}, and is opened at {}",
+                    snapshot.revision()
+                ),
+            );
+        }
+        // What was told may be newer only by what was under way.
+        let found: Model = snapshot
+            .range("")
+            .map(|record| (record.key.as_str().to_owned(), Object::new(record.clone())))
+            .collect();
+        for (key, object) in &found {
+            if object.revision() > known {
+                self.store.written.insert(object.revision(), key.clone());
+                continue;
+            }
+            let same = self
+                .store
+                .model
+                .get(key)
+                .is_some_and(|before| before.revision() == object.revision());
+            if !same {
+                let before = self.store.model.get(key).map(Object::revision);
+                self.history.violated(
+                    "I3: an acknowledged write is never lost",
+                    format_args!(
+                        "{key} is opened as of revision {}, and was last told as of {before:?}",
+                        object.revision()
+                    ),
+                );
+            }
+        }
+        let gone: Vec<&String> = self
+            .store
+            .model
+            .keys()
+            .filter(|key| !found.contains_key(*key))
+            .collect();
+        // A removal that was under way has a revision too.
+        if !gone.is_empty() && snapshot.revision() <= known {
+            self.history.violated(
+                "I3: an acknowledged write is never lost",
+                format_args!("gone after a start: {gone:?}"),
+            );
+        }
+        self.store.model = found;
+        self.store.revision = snapshot.revision().max(known);
+        let watch = store.watch("", snapshot.revision());
+        self.store.watch = watch.ok().map(|watch| (store.clone(), watch));
+        self.check_rooms();
+    }
+
+    pub(super) fn refused(&mut self, why: &str) {
+        if !self.store.damaged {
+            self.history.violated("I3: the store opens after any crash", why);
+        }
+    }
+
+    pub(super) fn catch_up(&mut self) {
+        let mut changed = false;
+        loop {
+            let Some((store, watch)) = &mut self.store.watch else {
+                break;
+            };
+            let behind = watch.revision() < store.revision();
+            let events = match watch.ready() {
+                Ok(events) => events,
+                Err(error) => {
+                    self.history.note("oracle", format_args!("cannot follow: {error}"));
+                    break;
+                }
+            };
+            if events.is_empty() && !behind {
+                break;
+            }
+            for event in events {
+                changed = true;
+                self.take(&event);
+            }
+        }
+        if changed {
+            self.check_rooms();
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        let (key, revision) = (event.key.as_str().to_owned(), event.revision);
+        if revision <= self.store.revision {
+            self.history.violated(
+                "I3: revisions only grow",
+                format_args!("{key} at {revision} after {}", self.store.revision),
+            );
+        }
+        self.store.revision = revision;
+        self.store.written.insert(revision, key.clone());
+        let before = self.store.model.get(&key).cloned();
+        match &event.after {
+            Some(record) => {
+                let object = Object::new(record.clone());
+                self.note_change(before.as_ref(), &object);
+                self.store.model.insert(key, object);
+            }
+            None => {
+                self.history.note("store", format_args!("{revision} {key} is gone"));
+                self.store.model.remove(&key);
+            }
+        }
+    }
+
+    fn note_change(&self, before: Option<&Object>, object: &Object) {
+        let (key, revision) = (object.record().key.as_str(), object.revision());
+        let how = if before.is_some() { "changes" } else { "is made" };
+        let more = match object.try_typed::<Task>() {
+            Some(task) => {
+                let status = &task.status;
+                let node = status.node.as_deref().unwrap_or("-");
+                let deleting = if object.is_deleting() { " leaves" } else { "" };
+                format!(
+                    ": {:?} {} on {node} epoch {} restarts {}{deleting}",
+                    status.phase, status.reason, status.epoch, status.restarts
+                )
+            }
+            None => String::new(),
+        };
+        self.history.note("store", format_args!("{revision} {key} {how}{more}"));
+    }
+
+    pub(super) fn acknowledged(&mut self, who: &str, key: &str, revision: u64) {
+        self.catch_up();
+        let known = self.store.written.get(&revision).map(String::as_str);
+        if known != Some(key) && revision > 0 {
+            self.history.violated(
+                "I3: an acknowledged write is there",
+                format_args!(
+                    "{who} was told that {key} is written in revision {revision}; the store knows {known:?} of it"
+                ),
+            );
+        }
+    }
+
+    pub(super) fn acknowledged_since(&mut self, who: &str, key: &str, before: u64) {
+        self.catch_up();
+        if !self
+            .store
+            .written
+            .range(before + 1..)
+            .any(|(_, written)| written == key)
+        {
+            self.history.violated(
+                "I3: an acknowledged write is there",
+                format_args!("{who} was told that {key} is written; nothing of it was since revision {before}"),
+            );
+        }
+    }
+
+    pub(super) fn listed(
+        &mut self,
+        who: &str,
+        plural: &str,
+        revision: u64,
+        objects: impl Iterator<Item = (String, u64)>,
+    ) {
+        self.catch_up();
+        for (key, seen) in objects {
+            let last = self
+                .store
+                .written
+                .range(..=revision)
+                .rev()
+                .find(|(_, written)| **written == key);
+            if last.is_some_and(|(last, _)| *last != seen) {
+                self.history.violated(
+                    "I5: reads are never stale",
+                    format_args!(
+                        "{who} is told in a list of {plural} at {revision} of {key} as of {seen}, not {last:?}"
+                    ),
+                );
+            }
+        }
+    }
+
+    pub(super) fn followed(&mut self, who: &str, plural: &str, place: u64, at: u64, key: Option<&str>) {
+        self.catch_up();
+        let of_kind = |key: &str| key.split('/').next() == Some(plural);
+        if let Some(key) = key {
+            if at <= place {
+                let what = format!("{who} is told of {key} at {at}, after {place}");
+                self.history
+                    .violated("I4: a watch is in order, without a gap, and nothing twice", what);
+            }
+            let known = self.store.written.get(&at).map(String::as_str);
+            if known != Some(key) {
+                let what = format!("{who} is told of {key} at {at}; what was written then is {known:?}");
+                self.history
+                    .violated("I4: a watch is in order, without a gap, and nothing twice", what);
+            }
+        }
+        let up_to = if key.is_some() { at.saturating_sub(1) } else { at };
+        if up_to > place {
+            let missed = self
+                .store
+                .written
+                .range(place + 1..=up_to)
+                .find(|(_, key)| of_kind(key));
+            if let Some((revision, missed)) = missed {
+                let what =
+                    format!("{who} knew all up to {place}, is told of {at}, and never of {missed} at {revision}");
+                self.history
+                    .violated("I4: a watch is in order, without a gap, and nothing twice", what);
+            }
+        }
+    }
+
+    /// No node is given more than it has.
+    fn check_rooms(&self) {
+        let mut used: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        for object in self.store.model.values() {
+            let Some(task) = object.try_typed::<Task>() else {
+                continue;
+            };
+            let Some(node) = task.status.node.as_deref().filter(|_| !task.status.phase.is_over()) else {
+                continue;
+            };
+            let (cpu, memory) = used.entry(node).or_default();
+            *cpu += task.spec.resources.cpu_request_milli();
+            *memory += task.spec.resources.memory_request();
+        }
+        for (name, (cpu, memory)) in used {
+            let Some(node) = self.store.model.get(&id_of(Kind::Node, "", name)) else {
+                continue;
+            };
+            let room = &node.typed::<Node>().status.allocatable;
+            if cpu > room.cpu.milli() || memory > room.memory.units() {
+                self.history.violated(
+                    "I9: no node is given more than it has",
+                    format_args!(
+                        "{name}: {cpu} m of {} m, {memory} of {} bytes",
+                        room.cpu.milli(),
+                        room.memory.units()
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// `plural/namespace/name` of an object as clients have it.
+pub fn id_of(kind: Kind, namespace: &str, name: &str) -> String {
+    let info = kind.info();
+    let namespace = if info.namespaced { namespace } else { "" };
+    cube::store::Key::new(info.plural, namespace, name).as_str().to_owned()
+}
