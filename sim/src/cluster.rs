@@ -371,6 +371,7 @@ impl Cluster {
         if let Some(process) = machine.process.take() {
             process.kill();
         }
+        let starts = machine.starts;
         self.history
             .note(name, if power { "loses its power" } else { "is killed" });
         self.net.cut(name, None);
@@ -387,7 +388,7 @@ impl Cluster {
             }
             if power {
                 self.platter
-                    .power_cut(&self.chance.fork(&format!("power cut {}", self.platter.writes())));
+                    .power_cut(&self.chance.fork(&format!("power cut {starts}")));
             }
         }
         let node = match name {

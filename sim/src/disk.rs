@@ -130,7 +130,12 @@ impl Platter {
     /// The power is cut: of what was not synced some is there, in any order, some of it in part.
     pub fn power_cut(&self, chance: &Chance) {
         let mut inner = self.inner();
-        let pending = std::mem::take(&mut inner.pending);
+        let mut pending = std::mem::take(&mut inner.pending);
+        // A disk writes in an order of its own; the library's is another one in each run.
+        pending.sort_by_key(|change| match change {
+            Change::Length(_) => 0,
+            Change::Write(offset, _) => *offset,
+        });
         // Mostly a disk has written all, or nothing, or what came first.
         let manner = chance.below(4);
         let first = chance.below(pending.len() as u64 + 1) as usize;
@@ -207,7 +212,7 @@ impl OpenDisk {
     fn modify(&self, larger: bool) -> io::Result<MutexGuard<'_, Inner>> {
         let inner = self.platter.inner();
         if !self.process.is_alive() {
-            return Err(io::Error::other("the process is dead"));
+            return Err(dead());
         }
         match inner.fault {
             Fault::Broken => Err(io::Error::other("the disk is broken")),
@@ -217,12 +222,19 @@ impl OpenDisk {
     }
 }
 
+fn dead() -> io::Error {
+    io::Error::other("the process is dead")
+}
+
 impl StorageBackend for OpenDisk {
     fn len(&self) -> io::Result<u64> {
         Ok(self.platter.inner().cache.length as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if !self.process.is_alive() {
+            return Err(dead());
+        }
         self.platter.inner().cache.read(offset as usize, out)
     }
 

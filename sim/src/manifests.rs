@@ -22,7 +22,7 @@ pub struct Taste {
 /// A Task's spec.
 pub fn spec(chance: &Chance, taste: Taste) -> Value {
     let image = match chance.below(12) {
-        0 if taste.bad => "missing/none:1".to_owned(),
+        0 if taste.bad => "missing:1".to_owned(),
         n => format!("app:{}", n % 4),
     };
     let mut spec = json!({ "image": image });

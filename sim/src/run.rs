@@ -42,7 +42,7 @@ pub fn run(seed: u64, script: &Script, liveness: bool, trace: bool) -> Ended {
         .start_paused(true)
         .build()
         .expect("a runtime without a driver for IO always starts");
-    runtime.block_on(async {
+    let mut ended = runtime.block_on(async {
         let history = History::begin(trace);
         let mut run = Run::begin(seed, script, history.clone());
         run.play(script).await;
@@ -55,7 +55,16 @@ pub fn run(seed: u64, script: &Script, liveness: bool, trace: bool) -> Ended {
             fingerprint: history.fingerprint(),
             simulated: history.now(),
         }
-    })
+    });
+    drop(runtime);
+    if let Some(panic) = panics::take() {
+        ended.violation.get_or_insert(Violation {
+            invariant: "nothing panics",
+            what: format!("at the very end: {panic}"),
+            at: ended.simulated,
+        });
+    }
+    ended
 }
 
 struct Run {

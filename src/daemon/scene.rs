@@ -257,7 +257,9 @@ impl Scene {
 
     fn waits(&mut self, source: &str, n: usize, of: usize, why: &Wait) -> Vec<Line> {
         let first = match why {
-            Wait::TooMany { .. } => format!("{n} of {of} objects are gone from the directory: nothing removed"),
+            Wait::TooMany { .. } | Wait::StillWaits { .. } => {
+                format!("{n} of {of} objects are gone from the directory: nothing removed")
+            }
             why => format!("{n} of {of} objects would go: nothing removed ({why})"),
         };
         let second = format!(

@@ -75,6 +75,8 @@ pub(super) struct Actor {
 
     pub(super) prune_at: Option<Instant>,
     pub(super) waiting: (Vec<ObjectId>, Option<Wait>),
+    /// What a yes is waited for, since too much left at once.
+    pub(super) waited: BTreeSet<ObjectId>,
     /// The directory that the objects came from.
     pub(super) bound_to: Option<String>,
     pub(super) history: Vec<(ObjectId, Timestamp)>,
@@ -113,6 +115,7 @@ impl Actor {
             twice: BTreeMap::new(),
             prune_at: Some(now),
             waiting: (Vec::new(), None),
+            waited: BTreeSet::new(),
             bound_to: None,
             history: Vec::new(),
             leaving: BTreeSet::new(),

@@ -120,6 +120,7 @@ impl Actor {
             directory,
             bound_to: self.bound_to.clone(),
             removed: self.history.clone(),
+            waited: self.waited.clone(),
             approved,
         };
         Some((seen, uids.collect()))
@@ -158,11 +159,17 @@ impl Actor {
             return;
         }
         self.waiting = new;
+        // What is told to wait for a yes waits for it. Others' objects are another matter: they may leave by themselves.
+        self.waited = match &self.waiting {
+            (waiting, Some(Wait::TooMany { .. } | Wait::StillWaits { .. })) => waiting.iter().cloned().collect(),
+            (_, Some(Wait::Incomplete(_))) => std::mem::take(&mut self.waited),
+            _ => BTreeSet::new(),
+        };
         if let (waiting, Some(why)) = &self.waiting
             && why.needs_yes()
         {
             let (n, of) = match why {
-                Wait::TooMany { gone, of } => (*gone, *of),
+                Wait::TooMany { gone, of } | Wait::StillWaits { gone, of } => (*gone, *of),
                 _ => (waiting.len(), of),
             };
             let (source, why) = (self.name.clone(), why.clone());
@@ -235,6 +242,8 @@ impl Actor {
         let Some(object) = self.source() else { return };
         let status = &object.typed::<Source>().status;
         self.bound_to = Some(status.identity.clone()).filter(|identity| !identity.is_empty());
+        let waiting = status.waiting.iter();
+        self.waited = waiting.filter_map(|object| object.parse().ok()).collect();
         let removed = status.removed.iter();
         self.history = removed
             .filter_map(|entry| Some((entry.object.parse().ok()?, entry.at?)))

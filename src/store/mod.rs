@@ -14,6 +14,7 @@
 
 mod backend;
 mod backup;
+mod bell;
 mod core;
 mod disk;
 mod encoding;

@@ -4,13 +4,14 @@
 //! snapshot's revision misses nothing and hears nothing twice. A watcher has no buffer: one that reads slowly costs
 //! nothing, until the history has gone past its place and it is told to list again.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use imbl::Vector;
 use thiserror::Error;
-use tokio::sync::watch;
 
+use super::bell::Bell;
 use super::{Health, Key, Options, Record, Revision, Snapshot};
 
 /// At most so many events at once (more only when one transaction has more). Too low costs wake-ups and locks of whoever
@@ -119,8 +120,8 @@ pub(super) struct Shared {
     pub cluster: String,
     pub published: ArcSwap<Published>,
     pub health: ArcSwap<Health>,
-    /// Rings at each publication; true once the store is closed.
-    news: watch::Sender<bool>,
+    /// Rings at each publication, and for good once the store is closed.
+    news: Bell,
 }
 
 impl Shared {
@@ -129,35 +130,35 @@ impl Shared {
             cluster,
             published: ArcSwap::from_pointee(published),
             health: ArcSwap::default(),
-            news: watch::Sender::new(false),
+            news: Bell::default(),
         }
     }
 
     pub fn publish(&self, published: Published) {
         self.published.store(Arc::new(published));
-        self.news.send_modify(|_| {});
+        self.news.ring();
     }
 
     pub fn close(&self) {
-        self.news.send_replace(true);
+        self.news.close();
     }
 
     pub fn is_closed(&self) -> bool {
-        *self.news.borrow()
+        self.news.is_closed()
     }
 }
 
 /// A place in the history, for the keys with one prefix.
 pub struct Watch {
     shared: Arc<Shared>,
-    news: watch::Receiver<bool>,
+    /// Where at the bell it listens.
+    place: usize,
     prefix: Box<str>,
     revision: Revision,
 }
 
 impl Watch {
     pub(super) fn new(shared: &Arc<Shared>, prefix: &str, after: Revision) -> Result<Self, WatchError> {
-        let news = shared.news.subscribe();
         let now = shared.published.load();
         let current = now.snapshot.revision;
         if after > current {
@@ -165,7 +166,7 @@ impl Watch {
         }
         let watch = Self {
             shared: shared.clone(),
-            news,
+            place: shared.news.place(),
             prefix: prefix.into(),
             revision: after,
         };
@@ -193,7 +194,11 @@ impl Watch {
     /// Safe to drop while it waits: no event is lost with it.
     pub async fn next(&mut self) -> Result<Vec<Arc<Event>>, WatchError> {
         loop {
-            let closed = *self.news.borrow_and_update();
+            let shared = Arc::clone(&self.shared);
+            // What rings from here on is heard below.
+            let mut heard = pin!(shared.news.listen(self.place));
+            heard.as_mut().enable();
+            let closed = shared.is_closed();
             let events = self.ready()?;
             if !events.is_empty() {
                 return Ok(events);
@@ -201,7 +206,7 @@ impl Watch {
             if closed {
                 return Err(WatchError::Closed);
             }
-            self.news.changed().await.map_err(|_| WatchError::Closed)?;
+            heard.await;
         }
     }
 

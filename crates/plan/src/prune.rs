@@ -4,7 +4,8 @@
 //! and never decides about what the files do say. Read [`decide_prune`] first.
 //!
 //! Guarantees: from a scan that is not complete nothing goes, whoever says yes; what no yes was given for goes only after
-//! a time of quiet, from the directory that it came from, and in small numbers.
+//! a time of quiet, from the directory that it came from, and in small numbers; what was said to wait for a yes waits for
+//! it, however long that takes.
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Write as _},
@@ -104,6 +105,8 @@ pub struct Seen {
     pub bound_to: Option<String>,
     /// What was removed without a yes, and when.
     pub removed: Vec<(ObjectId, Timestamp)>,
+    /// What a yes has been waited for since it left: it does not go without one because time passes.
+    pub waited: BTreeSet<ObjectId>,
     /// The digest of the list that someone said yes to.
     pub approved: Option<String>,
 }
@@ -125,6 +128,13 @@ pub enum Wait {
     /// Too much leaves at once: waits for a yes.
     TooMany {
         /// So many leave, or left within [`WINDOW`].
+        gone: usize,
+        /// So many the directory had.
+        of: usize,
+    },
+    /// So much left at once, earlier, that it was said to wait for a yes: it still does.
+    StillWaits {
+        /// So many leave.
         gone: usize,
         /// So many the directory had.
         of: usize,
@@ -155,6 +165,12 @@ impl fmt::Display for Wait {
             }
             Wait::OtherDirectory { was, is } => write!(f, "the objects came from {was}, this is {is}"),
             Wait::TooMany { gone, of } => write!(f, "{gone} of {of} objects are gone from the directory"),
+            Wait::StillWaits { gone, of } => {
+                write!(
+                    f,
+                    "{gone} of {of} objects are gone from the directory and wait for a yes"
+                )
+            }
             Wait::TakesOthers { with, others: 1 } => {
                 write!(f, "with {with} 1 object that is not the directory's would go")
             }
@@ -249,6 +265,9 @@ fn reason_to_wait(seen: &Seen, said: &BTreeSet<ObjectId>, gone: &[ObjectId]) -> 
             gone: leaving.len(),
             of,
         });
+    }
+    if gone.iter().any(|id| seen.waited.contains(id)) {
+        return Some(Wait::StillWaits { gone: gone.len(), of });
     }
     let takes = gone.iter().find(|id| seen.owned[*id].others > 0)?;
     Some(Wait::TakesOthers {

@@ -12,7 +12,7 @@ use cube_api::{
     node::Node,
     task::{NetworkMode, Phase, RestartPolicy, Task, TaskSpec},
 };
-use cube_plan::worker::wanted_hash;
+use cube_plan::{deployment::Way, worker::wanted_hash};
 
 use super::Inner;
 
@@ -31,13 +31,17 @@ impl Inner {
             .map(|task| (task.metadata.uid.clone(), task))
             .collect();
         let deployments = objects.iter().filter_map(|object| object.try_typed::<Deployment>());
-        None.or_else(|| tasks.values().find_map(|task| self.unsettled_task(task, &objects)))
-            .or_else(|| {
-                deployments
-                    .into_iter()
-                    .find_map(|deployment| unsettled_deployment(deployment, &tasks))
-            })
-            .or_else(|| self.left_over(&tasks, lost))
+        None.or_else(|| {
+            tasks
+                .values()
+                .find_map(|task| self.unsettled_task(task, &objects, lost))
+        })
+        .or_else(|| {
+            deployments
+                .into_iter()
+                .find_map(|deployment| unsettled_deployment(deployment, &tasks))
+        })
+        .or_else(|| self.left_over(&tasks, lost))
     }
 
     pub(super) fn is_restless(&self) -> bool {
@@ -49,12 +53,13 @@ impl Inner {
         tasks.into_iter().any(|task| is_bad(&task.spec))
     }
 
-    fn unsettled_task(&self, task: &Task, objects: &[Object]) -> Option<String> {
+    fn unsettled_task(&self, task: &Task, objects: &[Object], lost: &[String]) -> Option<String> {
         let (name, status) = (&task.metadata.name, &task.status);
         if is_bad(&task.spec) {
             return None;
         }
-        if status.observed_generation != task.metadata.generation {
+        let is_lost = status.node.as_ref().is_some_and(|node| lost.contains(node));
+        if !is_lost && status.observed_generation != task.metadata.generation {
             return Some(format!("task {name}: what is told is of an older wish"));
         }
         let Some(node) = &status.node else {
@@ -64,6 +69,10 @@ impl Inner {
                 .find(|node| fits(task, node, objects));
             return fits.map(|node| format!("task {name} waits, and fits on node {}", node.metadata.name));
         };
+        if lost.contains(node) {
+            let has_data = task.spec.volumes.iter().any(|volume| volume.volume.is_some());
+            return (!has_data).then(|| format!("task {name} stays on {node}, which is lost"));
+        }
         let Some(docker) = self.dockers.get(node) else {
             return Some(format!("task {name} is on node {node}, which there is not"));
         };
@@ -190,6 +199,14 @@ fn unsettled_deployment(deployment: &Deployment, tasks: &BTreeMap<String, &Task>
         return None;
     }
     let wished = deployment.spec.replicas as usize;
+    // Where some have no place, a roll waits for them.
+    if own.iter().any(|task| task.status.node.is_none()) {
+        let surge = match Way::of(deployment) {
+            Way::Rolling(bounds) | Way::StopFirst { bounds, .. } => bounds.surge,
+            Way::Recreate => 0,
+        };
+        return (own.len() > wished + surge as usize).then(|| format!("deployment {name} has {} Tasks", own.len()));
+    }
     if own.len() != wished {
         return Some(format!("deployment {name} has {} of {wished} Tasks", own.len()));
     }

@@ -29,6 +29,7 @@ fn seen(owned: impl IntoIterator<Item = usize>, said: impl IntoIterator<Item = u
         directory: "/m 1:2".to_owned(),
         bound_to: Some("/m 1:2".to_owned()),
         removed: Vec::new(),
+        waited: BTreeSet::new(),
         approved: None,
     }
 }
@@ -75,6 +76,33 @@ fn removals_by_rule() {
                 ..seen(3..9, 4..9)
             },
             (0, 1, "4 of 9 objects are gone from the directory"),
+        ),
+        (
+            "what waits goes on waiting, however long ago the others left",
+            Seen {
+                removed: removed(0..3, -601),
+                waited: ids(3..5),
+                ..seen(3..9, 5..9)
+            },
+            (0, 2, "2 of 6 objects are gone from the directory and wait for a yes"),
+        ),
+        (
+            "a yes that is given late",
+            Seen {
+                removed: removed(0..3, -601),
+                waited: ids(3..5),
+                approved: Some(digest(&[id(3), id(4)])),
+                ..seen(3..9, 5..9)
+            },
+            (2, 0, ""),
+        ),
+        (
+            "what came back waits no more",
+            Seen {
+                waited: ids(0..5),
+                ..seen(0..9, 0..9)
+            },
+            (0, 0, ""),
         ),
         (
             "what left long ago does not count",
