@@ -269,6 +269,7 @@ impl Cluster {
             directory: (!self.folders.is_empty()).then(|| folder_path(0)),
             own,
         };
+        let (faulty, this) = (self.platter.clone(), process.clone());
         let (disk, chance) = (self.platter.of(process.clone()), self.chance.fork("disk"));
         let (latency, history_events) = (self.layout.latency.1, self.layout.history_events);
         let (oracle, history, live) = (self.oracle.clone(), self.history.clone(), self.live.clone());
@@ -277,13 +278,20 @@ impl Cluster {
             ..store::Options::default()
         };
         let beginning = async move {
-            let wait = move || chance.millis(0, latency);
+            // Before each group of commits, so that nothing of the one before is forgotten yet.
+            let beside = oracle.clone();
+            let wait = move || {
+                beside.catch_up();
+                chance.millis(0, latency)
+            };
             let store = match Store::in_time(move || Ok(disk.clone()), options, wait) {
                 Ok(store) => store,
                 Err(error) => {
                     history.note(MANAGER, format_args!("does not start: {error}"));
-                    oracle.refused(&error.to_string());
-                    return;
+                    if !faulty.has_failed() {
+                        oracle.refused(&error.to_string());
+                    }
+                    return this.kill();
                 }
             };
             oracle.opened(&store);
@@ -292,7 +300,7 @@ impl Cluster {
                 Ok(manager) => manager,
                 Err(error) => {
                     history.note(MANAGER, format_args!("does not start: {error}"));
-                    return;
+                    return this.kill();
                 }
             };
             *live.lock().unwrap_or_else(PoisonError::into_inner) = Some(manager.registry.clone());

@@ -93,6 +93,7 @@ struct Inner {
     durable: Image,
     pending: Vec<Change>,
     fault: Fault,
+    failed: bool,
     syncs: u64,
     writes: u64,
 }
@@ -105,6 +106,7 @@ impl Platter {
             durable: Image::default(),
             pending: Vec::new(),
             fault: Fault::None,
+            failed: false,
             syncs: 0,
             writes: 0,
         })))
@@ -185,6 +187,11 @@ impl Platter {
         at
     }
 
+    /// Whether it has failed since it was last asked.
+    pub fn has_failed(&self) -> bool {
+        std::mem::take(&mut self.inner().failed)
+    }
+
     /// How often it was synced.
     pub fn syncs(&self) -> u64 {
         self.inner().syncs
@@ -210,13 +217,19 @@ pub struct OpenDisk {
 
 impl OpenDisk {
     fn modify(&self, larger: bool) -> io::Result<MutexGuard<'_, Inner>> {
-        let inner = self.platter.inner();
+        let mut inner = self.platter.inner();
         if !self.process.is_alive() {
             return Err(dead());
         }
         match inner.fault {
-            Fault::Broken => Err(io::Error::other("the disk is broken")),
-            Fault::Full if larger => Err(io::ErrorKind::StorageFull.into()),
+            Fault::Broken => {
+                inner.failed = true;
+                Err(io::Error::other("the disk is broken"))
+            }
+            Fault::Full if larger => {
+                inner.failed = true;
+                Err(io::ErrorKind::StorageFull.into())
+            }
             Fault::None | Fault::NextSync | Fault::Full => Ok(inner),
         }
     }
@@ -252,6 +265,7 @@ impl StorageBackend for OpenDisk {
         if inner.fault == Fault::NextSync {
             // As Linux does it: the pages count as written from now on.
             inner.fault = Fault::None;
+            inner.failed = true;
             inner.pending.clear();
             return Err(io::Error::other("the disk could not write"));
         }

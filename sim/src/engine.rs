@@ -213,7 +213,8 @@ impl Reach {
         tokio::spawn(async move {
             tokio::time::sleep(there + late.unwrap_or_default()).await;
             let result = act.await;
-            if call.verb.changes() {
+            let asks = matches!(call.verb, Verb::Exec | Verb::EndExec | Verb::ResizeExec);
+            if call.verb.changes() && !asks {
                 let outcome = match &result {
                     Ok(_) if fails_after => "done, and the answer is lost".to_owned(),
                     Ok(_) => "done".to_owned(),

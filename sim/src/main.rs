@@ -49,6 +49,9 @@ struct Args {
     /// as it should be (liveness)
     #[arg(long, value_enum, default_value_t)]
     mode: Mode,
+    /// Go on after a failure, and give each a line
+    #[arg(long)]
+    all: bool,
     /// Begin no seed after so many minutes
     #[arg(long)]
     minutes: Option<u64>,
@@ -82,7 +85,9 @@ fn main() -> ExitCode {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         for _ in 0..threads {
             scope.spawn(|| {
-                while limit.is_none_or(|limit| began.elapsed() < limit) && failed.load(Ordering::SeqCst) == u64::MAX {
+                while limit.is_none_or(|limit| began.elapsed() < limit)
+                    && (args.all || failed.load(Ordering::SeqCst) == u64::MAX)
+                {
                     let seed = next.fetch_add(1, Ordering::SeqCst);
                     if seed >= last {
                         return;
@@ -90,7 +95,10 @@ fn main() -> ExitCode {
                     let ended = run(seed, &Script::draw(seed, liveness), liveness, false);
                     simulated.fetch_add(ended.simulated.as_millis() as u64, Ordering::SeqCst);
                     done.fetch_add(1, Ordering::SeqCst);
-                    if ended.violation.is_some() {
+                    if let Some(violation) = &ended.violation {
+                        if args.all {
+                            println!("seed {seed}: {}: {}", violation.invariant, violation.what);
+                        }
                         failed.fetch_min(seed, Ordering::SeqCst);
                     }
                 }
@@ -106,6 +114,7 @@ fn main() -> ExitCode {
     );
     match failed.load(Ordering::SeqCst) {
         u64::MAX => ExitCode::SUCCESS,
+        _ if args.all => ExitCode::FAILURE,
         seed => one(seed, liveness, false),
     }
 }

@@ -16,7 +16,11 @@ use crate::{
 pub struct Nemesis {
     mending: BTreeMap<(Instant, u64), Mend>,
     number: u64,
+    lost: Vec<String>,
 }
+
+/// A process that has ended by itself is started again after so long.
+const SUPERVISOR: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]
 enum Mend {
@@ -36,6 +40,21 @@ impl Nemesis {
     fn later(&mut self, after: Duration, mend: Mend) {
         self.number += 1;
         self.mending.insert((Instant::now() + after, self.number), mend);
+    }
+
+    /// Starts what has ended by itself, as a system's supervisor does.
+    pub fn supervise(&mut self, cluster: &mut Cluster) {
+        for machine in cluster.machines() {
+            let waits = self
+                .mending
+                .values()
+                .any(|mend| matches!(mend, Mend::Start(name) if *name == machine));
+            if !cluster.runs(&machine) && !waits && !self.lost.contains(&machine) {
+                // What a dying process had open is closed.
+                cluster.kill(&machine, false);
+                self.later(SUPERVISOR, Mend::Start(machine));
+            }
+        }
     }
 
     /// When something is to be mended next.
@@ -70,6 +89,7 @@ impl Nemesis {
 
     /// Mends everything, but for the machines that are lost for good.
     pub fn mend_all(&mut self, cluster: &mut Cluster, lost: &[String]) {
+        self.lost = lost.to_vec();
         for machine in lost {
             cluster.kill(machine, true);
             if let Some(docker) = cluster.dockers.get(machine) {

@@ -114,6 +114,7 @@ impl Run {
             }
             if look <= now {
                 look = now + LOOK;
+                self.nemesis.supervise(&mut self.cluster);
                 self.look();
             }
             if now >= end {
@@ -186,6 +187,8 @@ impl Run {
         self.nemesis.mend_all(&mut self.cluster, &script.lost);
         let limit = Instant::now() + SETTLES;
         loop {
+            self.nemesis.supervise(&mut self.cluster);
+            self.nemesis.mend(&mut self.cluster);
             self.look();
             if self.history.violation().is_some() {
                 return;

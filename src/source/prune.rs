@@ -155,7 +155,9 @@ impl Actor {
     /// Remembers what waits, and tells it when it is new.
     fn wait(&mut self, waiting: Vec<ObjectId>, why: Option<Wait>, of: usize) {
         let new = (waiting, why);
-        if new == self.waiting {
+        // That the same list still waits is no news.
+        let still = matches!(new.1, Some(Wait::StillWaits { .. })) && new.0 == self.waiting.0;
+        if new == self.waiting || still {
             return;
         }
         self.waiting = new;

@@ -50,12 +50,30 @@ impl Inner {
             .model
             .values()
             .filter_map(|object| object.try_typed::<Task>());
-        tasks.into_iter().any(|task| is_bad(&task.spec))
+        tasks
+            .into_iter()
+            .any(|task| is_bad(&task.spec) || self.is_port_taken(task))
+    }
+
+    /// Whether another Task on its node has the port that it wishes for: both were told to, and one has to wait.
+    fn is_port_taken(&self, task: &Task) -> bool {
+        let ports =
+            |task: &Task| -> BTreeSet<u16> { task.spec.ports.iter().filter_map(|port| port.host_port).collect() };
+        let wished = ports(task);
+        let others = self
+            .store
+            .model
+            .values()
+            .filter_map(|object| object.try_typed::<Task>());
+        task.status.node.is_some()
+            && others
+                .filter(|other| other.metadata.uid != task.metadata.uid && other.status.node == task.status.node)
+                .any(|other| !ports(other).is_disjoint(&wished))
     }
 
     fn unsettled_task(&self, task: &Task, objects: &[Object], lost: &[String]) -> Option<String> {
         let (name, status) = (&task.metadata.name, &task.status);
-        if is_bad(&task.spec) {
+        if is_bad(&task.spec) || self.is_port_taken(task) {
             return None;
         }
         let is_lost = status.node.as_ref().is_some_and(|node| lost.contains(node));
@@ -71,7 +89,8 @@ impl Inner {
         };
         if lost.contains(node) {
             let has_data = task.spec.volumes.iter().any(|volume| volume.volume.is_some());
-            return (!has_data).then(|| format!("task {name} stays on {node}, which is lost"));
+            let stays = has_data || status.phase.is_over();
+            return (!stays).then(|| format!("task {name} stays on {node}, which is lost"));
         }
         let Some(docker) = self.dockers.get(node) else {
             return Some(format!("task {name} is on node {node}, which there is not"));
@@ -125,7 +144,7 @@ impl Inner {
                 if !here.contains_key(&uid) {
                     return Some(format!("on {node} {} is nobody's", containers[0].name));
                 }
-                if containers.len() > 1 {
+                if containers.len() > 1 && !here.get(&uid).is_some_and(|task| self.is_port_taken(task)) {
                     let names: Vec<&str> = containers.iter().map(|seen| seen.name.as_str()).collect();
                     return Some(format!("on {node} there are several of one Task: {}", names.join(", ")));
                 }
@@ -233,7 +252,9 @@ fn unsettled_deployment(deployment: &Deployment, tasks: &BTreeMap<String, &Task>
 
 /// Whether a Task that has no wishes but for room fits on a node that takes Tasks.
 fn fits(task: &Task, node: &Node, objects: &[Object]) -> bool {
-    if node.spec.unschedulable || !node.spec.taints.is_empty() || !is_true(&node.status.conditions, READY) {
+    // Where data is, the Task must go, and there may be no room.
+    let has_data = task.spec.volumes.iter().any(|volume| volume.volume.is_some());
+    if has_data || node.spec.unschedulable || !node.spec.taints.is_empty() || !is_true(&node.status.conditions, READY) {
         return false;
     }
     let there = objects

@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use cube::{
     engine::{CLUSTER_LABEL, Container, State, sim::Verb},
+    registry::Object,
     worker::UID_LABEL,
 };
 use cube_api::task::Task;
@@ -97,14 +98,13 @@ impl Inner {
         for ((node, name), before) in &self.engines.foreign {
             let docker = self.dockers.get(node);
             let now = docker.and_then(|docker| docker.sim.containers().into_iter().find(|seen| seen.name == *name));
-            if now.as_ref() != Some(before) {
+            if now.as_ref().map(|now| (&now.id, &now.labels)) != Some((&before.id, &before.labels)) {
                 self.history.violated(
                     "I8: nothing of anybody else's is touched",
                     format_args!("{name} on {node} was {before:?}, is {now:?}"),
                 );
             }
         }
-        self.learn_graces();
     }
 
     pub(super) fn task_of(&self, uid: &str) -> Option<&Task> {
@@ -116,19 +116,14 @@ impl Inner {
         tasks.find(|task| task.metadata.uid == uid)
     }
 
-    pub(super) fn learn_graces(&mut self) {
-        let tasks = self
-            .store
-            .model
-            .values()
-            .filter_map(|object| object.try_typed::<Task>());
-        for task in tasks {
-            let meta = &task.metadata;
-            let own = u64::from(task.spec.termination_grace_period_seconds);
-            let grace = Duration::from_secs(meta.deletion_grace_period_seconds.unwrap_or(own).min(own));
-            let known = self.engines.graces.entry(meta.uid.clone()).or_insert(grace);
-            *known = grace.min(*known);
-        }
+    /// Notes how long a Task's containers have to end.
+    pub(super) fn learn_grace(&mut self, object: &Object) {
+        let Some(task) = object.try_typed::<Task>() else { return };
+        let meta = &task.metadata;
+        let own = u64::from(task.spec.termination_grace_period_seconds);
+        let grace = Duration::from_secs(meta.deletion_grace_period_seconds.unwrap_or(own).min(own));
+        let known = self.engines.graces.entry(meta.uid.clone()).or_insert(grace);
+        *known = grace.min(*known);
     }
 
     /// Nothing is killed before it had its time.
@@ -138,6 +133,18 @@ impl Inner {
         let Some(container) = docker.sim.containers().into_iter().find(|seen| seen.id == id) else {
             return;
         };
+        if self
+            .engines
+            .foreign
+            .values()
+            .any(|foreign| foreign.id == id && foreign.name == container.name)
+        {
+            let what = format!(
+                "{:?} {} is asked of {node} for {}",
+                call.verb, call.what, container.name
+            );
+            self.history.violated("I8: nothing of anybody else's is touched", what);
+        }
         let (Some(uid), State::Running) = (container.labels.get(UID_LABEL).cloned(), &container.state) else {
             return;
         };
@@ -149,7 +156,6 @@ impl Inner {
             }
             return;
         }
-        self.learn_graces();
         let grace = self.engines.graces.get(&uid).copied().unwrap_or_default();
         let asked = self.engines.asked.get(id).copied();
         let had = asked.map_or(Duration::ZERO, |asked| now.saturating_sub(asked));
