@@ -261,6 +261,29 @@ impl Actor {
         }
     }
 
+    /// The clock was set by so much: what is waited for is as far away as it was.
+    pub fn clock_was_set(&mut self, by: SignedDuration) {
+        tracing::warn!(by = %by, "the machine's clock was set");
+        let moved = |at: Timestamp| at.saturating_add(by).unwrap_or(at);
+        let timers = std::mem::take(&mut self.timers).into_iter();
+        self.timers = timers.map(|(at, uid)| (moved(at), uid)).collect();
+        for slot in self.slots.values_mut() {
+            slot.progress.clock_was_set(by);
+            if let Some(before) = &mut slot.before_end {
+                before.at = moved(before.at);
+                before.progress.clock_was_set(by);
+            }
+        }
+        for network in self.networks.values_mut() {
+            if let NetworkState::Failed { until, .. } = network {
+                *until = moved(*until);
+            }
+        }
+        for since in self.strays.values_mut() {
+            *since = moved(*since);
+        }
+    }
+
     /// Gives up a pull that nobody wishes for any more: a registry that hangs must not hold up a deletion or a new image.
     fn give_up_pull(&mut self, uid: &str) -> bool {
         let Some(slot) = self.slots.get_mut(uid) else {

@@ -83,7 +83,7 @@ impl Actor {
                 }
             }
             None => {
-                let progress = Progress::resume(&task);
+                let progress = Progress::resume(&task, self.world.now());
                 let reported = Some(task.status.clone());
                 self.slots
                     .insert(uid.clone(), Slot::new(task, true, progress, reported));

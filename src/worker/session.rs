@@ -26,7 +26,7 @@ use super::steps::Pace;
 use super::subnets::Range;
 use super::view::View;
 use crate::engine::{Container, Engine, EngineError, EngineEvent, EngineInfo, NamedImage, State};
-use crate::world::World;
+use crate::world::{World, clock::ClockWatch};
 
 /// How often the list is compared with the view even though nothing was heard.
 const RELIST: Duration = Duration::from_secs(60);
@@ -126,6 +126,7 @@ pub async fn run(
         next_room: Instant::now() + ROOM,
     };
     session.connect(&actor, Duration::ZERO);
+    let mut clock = ClockWatch::new(&world);
     loop {
         actor.look_at_dirty();
         // Without an engine there is nothing to list, and nothing to look at.
@@ -151,6 +152,11 @@ pub async fn run(
             },
             connected = finished(&mut session.connecting) => session.connected(&mut actor, connected),
             () = tokio::time::sleep_until(wake) => {}
+        }
+        if let Some(by) = clock.set_by(&world) {
+            actor.clock_was_set(by);
+            let contact = session.last_contact;
+            session.last_contact = contact.map(|at| at.saturating_add(by).unwrap_or(at));
         }
         actor.fire_timers();
         if actor.engine_up && session.next_room <= Instant::now() {

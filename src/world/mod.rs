@@ -3,6 +3,7 @@
 //! Nothing else in the control plane may ask the system for the time, an id or a random number (clippy's
 //! `disallowed-methods` keeps it so), read or write a file, open a connection, or spawn (`tests/house.rs` does), so that
 //! all of it can run from one seed. Sleeping goes through `tokio::time`, which can be paused.
+pub mod clock;
 pub mod files;
 pub mod host;
 pub mod network;

@@ -25,7 +25,7 @@ pub struct End {
     pub termination: Termination,
     /// Nobody's failure: stopped with its engine or its machine, or by Cube itself.
     pub excused: bool,
-    /// When the worker learnt of it, where the engine does not say when it was.
+    /// When the worker learnt of it: it was then at the latest.
     pub seen_at: Timestamp,
 }
 
@@ -39,7 +39,9 @@ pub fn backoff(failures: u64) -> SignedDuration {
 
 /// Takes an end into account: counts it, and says whether the Task is over.
 pub fn judge(progress: &mut Progress, end: End, policy: RestartPolicy) {
-    let ended_at = end.termination.finished_at.unwrap_or(end.seen_at);
+    // One that ended in the future ended before the clock was set back.
+    let finished_at = end.termination.finished_at.filter(|at| *at <= end.seen_at);
+    let ended_at = finished_at.unwrap_or(end.seen_at);
     let ran = end
         .termination
         .started_at

@@ -194,8 +194,21 @@ pub struct Obstacle {
 }
 
 impl Progress {
-    /// What a worker that starts from nothing knows of the Task: what it once reported.
-    pub fn resume(task: &Task) -> Self {
+    /// The clock was set by so much: what is waited for is as far away as it was.
+    pub fn clock_was_set(&mut self, by: SignedDuration) {
+        let times = [
+            self.ended_at.as_mut(),
+            self.stopping.as_mut().map(|(_, since)| since),
+            self.obstacle.as_mut().map(|obstacle| &mut obstacle.until),
+        ];
+        for time in times.into_iter().flatten() {
+            *time = time.saturating_add(by).unwrap_or(*time);
+        }
+    }
+
+    /// What a worker that starts from nothing knows of the Task: what it once reported. What it told of the future, it told
+    /// before the clock was set back.
+    pub fn resume(task: &Task, now: Timestamp) -> Self {
         let status = &task.status;
         let wanted = wanted_hash(task);
         let over = status.phase.is_over().then(|| Over {
@@ -208,7 +221,7 @@ impl Progress {
         Self {
             restarts: status.restarts,
             failures: status.failures,
-            ended_at: last.and_then(|last| last.finished_at),
+            ended_at: last.and_then(|last| last.finished_at).map(|at| at.min(now)),
             last_termination: status.last_termination.clone(),
             recorded: over.as_ref().and(status.container_id.clone()),
             // Removed while nobody looked, it has ended all the same.

@@ -350,10 +350,10 @@ fn what_was_removed_while_nobody_looked_has_ended() {
     task.status.container_id = Some("id1".to_owned());
     task.status.hash = wanted_hash(&task);
     let gone = Step::RecordRemoved("id1".to_owned());
-    assert_eq!(step(&task, &[], &Progress::resume(&task), at(0)), gone);
+    assert_eq!(step(&task, &[], &Progress::resume(&task, at(0)), at(0)), gone);
     // One that the worker itself was about to replace is nobody's failure.
     task.spec.image = "busybox:2".to_owned();
-    assert_eq!(step(&task, &[], &Progress::resume(&task), at(0)), Step::FindImage);
+    assert_eq!(step(&task, &[], &Progress::resume(&task, at(0)), at(0)), Step::FindImage);
 }
 
 #[test]
@@ -485,7 +485,7 @@ fn what_runs_is_ready_when_its_probes_say_so() {
     // A worker that takes over goes on from what was known.
     let known = asked("id1", readiness("Success", "HTTP 200"), None);
     task.status = probed(&task, &running, &known, Asked::ByProbes, at(0)).1;
-    let resumed = Progress::resume(&task);
+    let resumed = Progress::resume(&task, at(0));
     assert_eq!(resumed.health.as_ref().unwrap().probes, known.health.unwrap().probes);
     let (step, status) = probed(&task, &running, &resumed, Asked::Unknown, at(1));
     assert_eq!(step, Step::FindHealthcheck(String::new()));
@@ -639,4 +639,53 @@ fn the_book_believes_an_engine_that_is_gone() {
         None,
         "nothing was claimed"
     );
+}
+
+#[test]
+fn a_clock_that_is_set_changes_no_wait() {
+    let mut task = task();
+    let running = [seen(&task, 1, SeenState::Running)];
+    task.metadata.deletion_timestamp = Some(at(0));
+    let hour = SignedDuration::from_hours(1);
+    for by in [hour, -hour] {
+        // Asked to stop at 0; the clock is set at 10; its grace is 30 s.
+        let mut stopping = Progress {
+            stopping: Some(("id1".to_owned(), at(0))),
+            ..present()
+        };
+        stopping.clock_was_set(by);
+        let then = |seconds| at(seconds).saturating_add(by).unwrap();
+        let until = then(30);
+        assert_eq!(
+            step(&task, &running, &stopping, then(10)),
+            Step::Wait(WaitingOn::Stopping { until })
+        );
+        assert_eq!(step(&task, &running, &stopping, then(30)), Step::Kill("id1".to_owned()));
+    }
+    // Three failures, the last of which is told of the future: the wait begins now, not then.
+    let mut task = self::task();
+    task.status = TaskStatus {
+        failures: 3,
+        last_termination: Some(Termination {
+            finished_at: Some(at(3600)),
+            ..Termination::default()
+        }),
+        ..TaskStatus::default()
+    };
+    let resumed = Progress::resume(&task, at(0));
+    assert_eq!(resumed.ended_at, Some(at(0)));
+    let mut progress = present();
+    let end = End {
+        id: "id1".to_owned(),
+        hash: wanted_hash(&task),
+        termination: Termination {
+            exit_code: Some(1),
+            finished_at: Some(at(3600)),
+            ..Termination::default()
+        },
+        excused: false,
+        seen_at: at(0),
+    };
+    judge(&mut progress, end, RestartPolicy::Always);
+    assert_eq!(progress.ended_at, Some(at(0)));
 }

@@ -1,0 +1,83 @@
+//! Notices when the wall clock is set: by a person, or by a machine that learns the time late.
+//!
+//! Waits are measured by what cannot be set (tokio's clock); what is remembered in the wall clock's terms has to be moved
+//! along with it, or a wait of seconds becomes one of years.
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use super::World;
+
+/// A clock that is slewed, or a look that takes its time, is not one that was set.
+const TOLERATED: SignedDuration = SignedDuration::from_millis(500);
+
+/// Compares the wall clock with the time that passes.
+pub struct ClockWatch {
+    shown: Timestamp,
+    at: Instant,
+}
+
+impl ClockWatch {
+    /// From now on.
+    pub fn new(world: &World) -> Self {
+        Self {
+            shown: world.now(),
+            at: Instant::now(),
+        }
+    }
+
+    /// By how much the clock was set since it was last asked, if it was.
+    pub fn set_by(&mut self, world: &World) -> Option<SignedDuration> {
+        let now = Self::new(world);
+        let passed = SignedDuration::try_from(now.at.duration_since(self.at)).unwrap_or(SignedDuration::MAX);
+        let by = now.shown.duration_since(self.shown).saturating_sub(passed);
+        *self = now;
+        (by.abs() > TOLERATED).then_some(by)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicI64, Ordering},
+        time::Duration,
+    };
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::world::Source;
+
+    /// A clock on which so many seconds more have passed.
+    struct Set(Instant, std::sync::Arc<AtomicI64>);
+
+    impl Source for Set {
+        fn now(&self) -> Timestamp {
+            let seconds = i64::try_from(self.0.elapsed().as_secs()).unwrap();
+            Timestamp::from_second(1_000_000_000 + seconds + self.1.load(Ordering::SeqCst)).unwrap()
+        }
+
+        fn uuid(&self) -> Uuid {
+            Uuid::nil()
+        }
+
+        fn random(&self) -> u64 {
+            0
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_is_told_from_one_that_goes_on() {
+        let ahead = std::sync::Arc::new(AtomicI64::new(0));
+        let world = World::new(Set(Instant::now(), ahead.clone()));
+        let mut watch = ClockWatch::new(&world);
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert_eq!(watch.set_by(&world), None);
+        for by in [-3600, 315_360_000] {
+            ahead.store(by, Ordering::SeqCst);
+            tokio::time::advance(Duration::from_secs(7)).await;
+            let told = watch.set_by(&world).unwrap();
+            assert_eq!(told, SignedDuration::from_secs(if by < 0 { by } else { by + 3600 }));
+            assert_eq!(watch.set_by(&world), None);
+        }
+    }
+}
