@@ -16,6 +16,8 @@ mod oracle;
 mod panics;
 mod people;
 mod run;
+#[cfg(test)]
+mod scenarios;
 mod script;
 mod shrink;
 mod world;

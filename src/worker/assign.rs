@@ -16,7 +16,10 @@ impl Actor {
             Assignment::Snapshot(tasks) => {
                 // What was listed before could not be told from what nobody wishes for.
                 self.relist_now |= self.engine_up && !self.assigned;
-                self.assigned = true;
+                if !std::mem::replace(&mut self.assigned, true) {
+                    // Looks until now came to nothing, also at what is as it was last known.
+                    self.dirty.extend(self.slots.keys().cloned());
+                }
                 let now: BTreeSet<String> = tasks.iter().map(|task| task.metadata.uid.clone()).collect();
                 let left: Vec<String> = self.slots.keys().filter(|uid| !now.contains(*uid)).cloned().collect();
                 for task in tasks {

@@ -353,7 +353,10 @@ fn what_was_removed_while_nobody_looked_has_ended() {
     assert_eq!(step(&task, &[], &Progress::resume(&task, at(0)), at(0)), gone);
     // One that the worker itself was about to replace is nobody's failure.
     task.spec.image = "busybox:2".to_owned();
-    assert_eq!(step(&task, &[], &Progress::resume(&task, at(0)), at(0)), Step::FindImage);
+    assert_eq!(
+        step(&task, &[], &Progress::resume(&task, at(0)), at(0)),
+        Step::FindImage
+    );
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! Scripts written by hand: each is a bug that was found, or a failure that other tools are known for.
+use std::time::Duration;
+
+use cube_api::{kinds::Kind, placement::SchedulingPolicy};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::Layout,
+    manifests::Taste,
+    run::run,
+    script::{Act, Faults, Manner, Script, Timed},
+};
+
+fn at(seconds: f64, act: Act) -> Timed {
+    let at = Duration::from_secs_f64(seconds);
+    Timed { at, act }
+}
+
+/// A quiet cluster of so many nodes of 2 cores and 4 GiB; network, disk and engines take so many milliseconds at most.
+fn layout(nodes: usize, latency: (u64, u64, u64)) -> Layout {
+    Layout {
+        nodes: (0..nodes).map(|n| (format!("n{n}"), 2, 4)).collect(),
+        own: false,
+        folders: 0,
+        policy: SchedulingPolicy::Spread,
+        latency,
+        history_events: 10_000,
+    }
+}
+
+/// Holds under each of some seeds.
+fn holds(layout: &Layout, seconds: u64, acts: &[Timed]) {
+    for seed in 1..=8 {
+        let script = Script {
+            layout: layout.clone(),
+            taste: Taste {
+                bad: false,
+                namespaces: false,
+            },
+            length: Duration::from_secs(seconds),
+            lost: Vec::new(),
+            acts: acts.to_vec(),
+            faults: Faults::default(),
+        };
+        let ended = run(seed, &script, true, true);
+        if let Some(violation) = ended.violation {
+            let lines = ended.lines.join("\n");
+            panic!("seed {seed}: {}: {}\n{lines}", violation.invariant, violation.what);
+        }
+    }
+}
+
+fn apply(object: Value) -> Act {
+    Act::Apply {
+        who: 0,
+        objects: vec![object],
+        take_over: false,
+    }
+}
+
+fn task(name: &str, spec: Value) -> Value {
+    json!({ "apiVersion": "cube/v1", "kind": "Task", "metadata": { "name": name, "namespace": "default" }, "spec": spec })
+}
+
+fn kill(machine: &str, power: bool, seconds: u64) -> Act {
+    Act::Kill {
+        machine: machine.to_owned(),
+        power,
+        back: Duration::from_secs(seconds),
+    }
+}
+
+/// The engine was there before the link, and what the manager then said was what the worker remembered: nobody looked
+/// at the Tasks again, and after a reboot they stayed dead.
+#[test]
+fn after_a_reboot_tasks_are_started_also_where_the_engine_is_there_before_the_manager() {
+    let acts = [
+        at(1.0, apply(task("api", json!({ "image": "app" })))),
+        at(10.0, kill("n0", true, 1)),
+    ];
+    holds(&layout(1, (200, 1, 1)), 30, &acts);
+}
+
+/// The grace of a container that was asked to end was measured by the wall clock.
+#[test]
+fn a_clock_that_is_set_neither_delays_nor_hastens_an_end() {
+    let deaf = json!({
+        "image": "app", "terminationGracePeriodSeconds": 20,
+        "command": ["sh", "-c", "trap '' TERM; while true; do sleep 1; done"],
+    });
+    for ahead in [-3600, 315_360_000] {
+        let delete = Act::Delete {
+            who: 0,
+            kind: Kind::Task,
+            namespace: "default".to_owned(),
+            name: "api".to_owned(),
+            grace: None,
+            cascade: 2,
+        };
+        let machine = "n0".to_owned();
+        let acts = [
+            at(1.0, apply(task("api", deaf.clone()))),
+            at(10.0, delete),
+            at(15.0, Act::Clock { machine, ahead }),
+        ];
+        holds(&layout(1, (5, 1, 1)), 20, &acts);
+    }
+}
+
+/// What was told to wait for a yes went without one when ten minutes had passed.
+#[test]
+fn what_waits_for_a_yes_waits_for_it() {
+    let mut layout = layout(1, (5, 1, 1));
+    layout.folders = 1;
+    let file = |n: usize, count: usize| {
+        let documents = (0..count).map(|i| task(&format!("t{n}{i}"), json!({ "image": "app" })).to_string());
+        Act::Write {
+            folder: 0,
+            file: format!("{n}.yaml"),
+            text: documents.collect::<Vec<_>>().join("\n---\n"),
+            manner: Manner::Whole,
+        }
+    };
+    let unlink = |n: usize| Act::Unlink {
+        folder: 0,
+        file: format!("{n}.yaml"),
+    };
+    let acts = [
+        at(1.0, file(0, 3)),
+        at(2.0, file(1, 2)),
+        at(60.0, unlink(0)),
+        at(90.0, unlink(1)),
+    ];
+    // Nothing is done in ten minutes of calm.
+    holds(&layout, 120, &acts);
+}
