@@ -244,6 +244,11 @@ impl Actor {
             .filter(refused)
             .map(|obstacle| obstacle.until);
         let told_gone = slot.told_gone;
+        if step != Step::Gone
+            && let Some(slot) = self.slots.get_mut(uid)
+        {
+            slot.told_gone = false;
+        }
         // Nothing is told of a container of which a moment later more will be known.
         if !matches!(step, Step::Gone | Step::FindHealthcheck(_)) {
             self.tell(uid, &task, status, false);

@@ -467,6 +467,10 @@ impl Actor {
             self.slots.remove(uid);
             return;
         }
+        // It was the node's no more when this began, and is again: nothing of what it is now is gone.
+        if !task.metadata.is_deleting() && !task.status.leaves_now() {
+            return;
+        }
         if std::mem::replace(&mut slot.told_gone, true) {
             return;
         }
