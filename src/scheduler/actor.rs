@@ -1,7 +1,11 @@
 //! The scheduler's loop: what wakes it, and in which order it works. Read [`Actor::pass`] first.
 mod waiting;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use cube_api::{
     event::EventType,
@@ -67,6 +71,8 @@ pub(super) struct Actor {
     evicted: BTreeMap<String, Eviction>,
     /// What was last said of Tasks of a demand.
     told: BTreeMap<Arc<Demand>, Explanation>,
+    /// Demands of which some Task was told of an older wish.
+    outdated: BTreeSet<Demand>,
     retell_at: Option<Instant>,
     /// The store has failed: nothing is tried before.
     pause: Option<Instant>,
@@ -88,6 +94,7 @@ impl Actor {
             nominated: BTreeMap::new(),
             evicted: BTreeMap::new(),
             told: BTreeMap::new(),
+            outdated: BTreeSet::new(),
             retell_at: None,
             pause: None,
             failures: 0,
@@ -311,7 +318,7 @@ impl Actor {
         }
         if is_told(task) && task.status.observed_generation != task.metadata.generation {
             // What was said of it was said of an older wish.
-            self.told.remove(&demand);
+            self.outdated.insert(demand.clone());
             self.retell_soon();
         }
         self.queue.set(&key, task, demand);

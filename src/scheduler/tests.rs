@@ -324,3 +324,21 @@ async fn tasks_that_wait_follow_labels_taints_and_cordons_as_they_change() {
     assert_eq!(bed.task("ssd").status.node.as_deref(), Some("b"));
     bed.assert_at_rest().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_that_has_changed_is_answered_also_where_another_comes_to_ask_for_the_same() {
+    let bed = Bed::new(&[("a", "1Gi")]).await;
+    bed.apply([task("one", "3Gi"), task("other", "2Gi")]).await;
+    bed.rest().await;
+    // In one batch: the one changes in what matters to no node, the other comes to ask for what the one does.
+    let mut one = task("one", "3Gi");
+    one["spec"]["command"] = json!(["sleep", "9"]);
+    bed.apply([one, task("other", "3Gi")]).await;
+    bed.rest().await;
+    for name in ["one", "other"] {
+        let task = bed.task(name);
+        assert_eq!(task.metadata.generation, 2, "{name}");
+        assert_eq!(task.status.observed_generation, 2, "{name}");
+    }
+    bed.assert_at_rest().await;
+}

@@ -91,12 +91,14 @@ impl Actor {
             let why = self.index.explain(&demand);
             let is_kept = |task: &Object| task.typed::<Task>().status.nominated_node.is_some();
             let may_gain = self.index.has_less_important(&demand) || tasks.iter().any(is_kept);
-            if may_gain || self.told.get(&demand) != Some(&why) {
+            let outdated = self.outdated.contains(&*demand);
+            if may_gain || outdated || self.told.get(&demand) != Some(&why) {
                 writes.extend(self.answer(snapshot, &tasks, &demand, &why));
             }
             told.insert(demand, why);
         }
         self.told = told;
+        self.outdated.clear();
         writes
     }
 
