@@ -406,6 +406,7 @@ impl Cluster {
         };
         if let Some(docker) = node.filter(|_| power).and_then(|node| self.dockers.get(&node)) {
             docker.sim.reboot();
+            self.oracle.power_cut(&docker.node);
         }
     }
 

@@ -4,9 +4,12 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use cube::world::{notes::Notes, process::Process};
+
+use tokio::time::Instant;
 
 use crate::chance::Chance;
 
@@ -25,7 +28,12 @@ struct Note {
     now: Vec<u8>,
     /// What a power cut leaves for sure; none: nothing.
     synced: Option<Vec<u8>>,
+    /// When it was written last.
+    written: Option<Instant>,
 }
+
+/// A system writes down what is not synced after so long at most, as Linux does by default.
+pub const WRITE_BACK: Duration = Duration::from_secs(35);
 
 impl Cabinet {
     /// Without any file.
@@ -59,7 +67,8 @@ impl Cabinet {
         let mut inner = self.inner();
         let chance = inner.chance.clone();
         inner.files.retain(|_, note| {
-            if note.synced.as_ref() == Some(&note.now) {
+            let old = note.written.is_none_or(|at| at.elapsed() > WRITE_BACK);
+            if old || note.synced.as_ref() == Some(&note.now) {
                 return true;
             }
             match (chance.below(3), note.synced.take()) {
@@ -102,6 +111,7 @@ impl Notes for Handle {
         let mut inner = self.write()?;
         let note = inner.files.entry(path.to_owned()).or_default();
         note.now = bytes.to_vec();
+        note.written = Some(Instant::now());
         if synced {
             note.synced = Some(note.now.clone());
         }
@@ -110,12 +120,9 @@ impl Notes for Handle {
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.write()?;
-        inner
-            .files
-            .entry(path.to_owned())
-            .or_default()
-            .now
-            .extend_from_slice(bytes);
+        let note = inner.files.entry(path.to_owned()).or_default();
+        note.now.extend_from_slice(bytes);
+        note.written = Some(Instant::now());
         Ok(())
     }
 }

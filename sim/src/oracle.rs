@@ -132,6 +132,11 @@ impl Oracle {
         self.inner().trouble(node);
     }
 
+    /// A node's power was cut.
+    pub fn power_cut(&self, node: &str) {
+        self.inner().power_cut(node);
+    }
+
     /// Someone else's container is there, which must stay as it is.
     pub fn foreign(&self, node: &str, container: Container) {
         let place = (node.to_owned(), container.name.clone());

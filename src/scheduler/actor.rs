@@ -1,4 +1,5 @@
 //! The scheduler's loop: what wakes it, and in which order it works. Read [`Actor::pass`] first.
+mod edited;
 mod waiting;
 
 use std::{
@@ -22,7 +23,7 @@ use futures_util::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::waiting::Preemption;
+use self::{edited::Outgrown, waiting::Preemption};
 use crate::{
     registry::{ApiError, Feed, News, Object, Recorder, Registry, StatusReason, WatchEvent, Write, all, find},
     store::Snapshot,
@@ -50,6 +51,8 @@ enum Finished {
     Bound(Vec<Binding>, Result<(), ApiError>),
     /// Statuses were told, or some of them were not.
     Told(bool),
+    /// A Task was asked to leave a node that it no longer fits on.
+    Outgrown(Outgrown, Result<(), ApiError>),
     /// Tasks were asked to give way.
     Preempted(Preemption, Result<(), ApiError>),
 }
@@ -71,6 +74,8 @@ pub(super) struct Actor {
     evicted: BTreeMap<String, Eviction>,
     /// What was last said of Tasks of a demand.
     told: BTreeMap<Arc<Demand>, Explanation>,
+    /// Tasks that have a node and may have been edited since they got it.
+    edited: BTreeSet<String>,
     /// Demands of which some Task was told of an older wish.
     outdated: BTreeSet<Demand>,
     retell_at: Option<Instant>,
@@ -94,6 +99,7 @@ impl Actor {
             nominated: BTreeMap::new(),
             evicted: BTreeMap::new(),
             told: BTreeMap::new(),
+            edited: BTreeSet::new(),
             outdated: BTreeSet::new(),
             retell_at: None,
             pause: None,
@@ -128,6 +134,7 @@ impl Actor {
         }
         self.pause = None;
         let snapshot = self.registry.snapshot();
+        self.look_at_edited(&snapshot);
         let mut bindings = Vec::new();
         let mut nowhere: BTreeMap<Arc<Demand>, Vec<Object>> = BTreeMap::new();
         self.queue.wake(&mut self.index);
@@ -204,6 +211,7 @@ impl Actor {
                 self.retell_soon();
                 return;
             }
+            Finished::Outgrown(outgrown, written) => return self.outgrown(outgrown, written),
             Finished::Preempted(preemption, written) => return self.preempted(preemption, written),
         };
         match written {
@@ -309,6 +317,7 @@ impl Actor {
         }
         let assumed = self.assumed.get(&key).cloned();
         let demand = Demand::of(task);
+        self.note_edit(&key, task, &demand);
         if self.index.set(&key, task, &demand, assumed.as_deref()) {
             self.retell_soon();
         }

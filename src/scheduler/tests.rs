@@ -342,3 +342,41 @@ async fn a_wish_that_has_changed_is_answered_also_where_another_comes_to_ask_for
     }
     bed.assert_at_rest().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_edited_beyond_what_its_node_has_is_placed_anew() {
+    let bed = Bed::new(&[]).await;
+    for (name, memory) in [("a", "2Gi"), ("b", "4Gi")] {
+        bed.node(name, memory, json!({ "cube/node": name })).await;
+    }
+    let edited = |memory: &str, node: Option<&str>| {
+        let mut edited = task("edited", memory);
+        if let Some(node) = node {
+            edited["spec"]["nodeSelector"] = json!({ "cube/node": node });
+        }
+        edited
+    };
+    bed.apply([edited("1Gi", Some("a"))]).await;
+    bed.rest().await;
+    assert_eq!(bed.task("edited").status.node.as_deref(), Some("a"));
+    // As long as there is room, it stays where it is.
+    bed.apply([edited("2Gi", None)]).await;
+    bed.rest().await;
+    assert_eq!(bed.task("edited").status.node.as_deref(), Some("a"));
+    bed.apply([edited("3Gi", None)]).await;
+    bed.rest().await;
+    let status = bed.task("edited").status;
+    assert_eq!((status.node.as_deref(), status.phase), (Some("b"), Phase::Running));
+    let events = bed.events("edited");
+    let told = "Outgrown: what it asks for now, node a cannot give: lacks memory: needs 3Gi, 2Gi is free";
+    assert!(events.iter().any(|event| event == told), "{events:#?}");
+    // What fits nowhere waits, and says so; a node is never given more than it has.
+    bed.apply([edited("5Gi", None)]).await;
+    bed.rest().await;
+    let status = bed.task("edited").status;
+    assert_eq!((status.node, status.reason.as_str()), (None, "Unschedulable"));
+    bed.apply([edited("1Gi", Some("a"))]).await;
+    bed.rest().await;
+    assert_eq!(bed.task("edited").status.node.as_deref(), Some("a"));
+    bed.assert_at_rest().await;
+}

@@ -155,8 +155,9 @@ impl Actor {
     /// Remembers what waits, and tells it when it is new.
     fn wait(&mut self, waiting: Vec<ObjectId>, why: Option<Wait>, of: usize) {
         let new = (waiting, why);
-        // That the same list still waits is no news.
-        let still = matches!(new.1, Some(Wait::StillWaits { .. })) && new.0 == self.waiting.0;
+        // That the same list still waits, since too much had left, is no news.
+        let too_many = |why: &Option<Wait>| matches!(why, Some(Wait::TooMany { .. } | Wait::StillWaits { .. }));
+        let still = too_many(&new.1) && too_many(&self.waiting.1) && new.0 == self.waiting.0;
         if new == self.waiting || still {
             return;
         }

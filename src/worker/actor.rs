@@ -125,6 +125,8 @@ pub enum Message {
     ),
     /// A namespace's network was removed.
     NetworkRemoved(String),
+    /// A namespace's network could not be removed.
+    NetworkStays(String),
     /// A namespace's network is there, or not.
     Network(String, Result<(), crate::engine::EngineError>),
     /// What became of a report.

@@ -50,7 +50,7 @@ impl Actor {
     }
 
     /// A namespace's network is there, or not, or removed.
-    pub(super) fn network(&mut self, namespace: String, result: Result<(), EngineError>) {
+    fn network(&mut self, namespace: String, result: Result<(), EngineError>) {
         let state = match result {
             Ok(()) => NetworkState::Ready,
             Err(error) => {
@@ -67,6 +67,17 @@ impl Actor {
         };
         self.networks.insert(namespace.clone(), state);
         self.wake_namespace(&namespace);
+    }
+
+    /// A namespace's network was made: there may be nobody any more who needs it.
+    pub(super) fn network_made(&mut self, namespace: String, result: Result<(), EngineError>) {
+        self.network(namespace, result);
+        self.drop_unused_networks();
+    }
+
+    /// A namespace's network could not be removed.
+    pub(super) fn network_stays(&mut self, namespace: String) {
+        self.network(namespace, Ok(()));
     }
 
     /// A namespace's network was removed: who needs it now has it made anew.
@@ -113,7 +124,7 @@ impl Actor {
                 // In use after all, or not to be had: it is there still, and looked at again with the next last Task.
                 let message = match engine.remove_network(&name).await {
                     Ok(()) => Message::NetworkRemoved(namespace),
-                    Err(_) => Message::Network(namespace, Ok(())),
+                    Err(_) => Message::NetworkStays(namespace),
                 };
                 let _ = sender.send(message);
             });

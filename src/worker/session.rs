@@ -448,7 +448,8 @@ impl Actor {
             }
             Message::Probed { uid, number, report } => self.probed(&uid, number, report),
             Message::Inspected(id, seen) => self.inspected(id, seen),
-            Message::Network(namespace, result) => self.network(namespace, result),
+            Message::Network(namespace, result) => self.network_made(namespace, result),
+            Message::NetworkStays(namespace) => self.network_stays(namespace),
             Message::NetworkRemoved(namespace) => self.network_removed(&namespace),
             Message::Reported(batch, taken) => {
                 self.reported(batch, taken);

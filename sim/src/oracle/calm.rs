@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cube::{
-    engine::{CLUSTER_LABEL, State},
+    engine::{CLUSTER_LABEL, MountSource, State},
     registry::Object,
     worker::{HASH_LABEL, UID_LABEL},
 };
@@ -15,6 +15,7 @@ use cube_api::{
 use cube_plan::{deployment::Way, worker::wanted_hash};
 
 use super::Inner;
+use crate::engine::Docker;
 
 impl Inner {
     /// The first thing that is not as it should be; none when all is.
@@ -41,6 +42,7 @@ impl Inner {
                 .into_iter()
                 .find_map(|deployment| unsettled_deployment(deployment, &tasks))
         })
+        .or_else(|| self.overcommitted(true))
         .or_else(|| self.left_over(&tasks, lost))
     }
 
@@ -140,8 +142,16 @@ impl Inner {
                 .iter()
                 .filter(|(_, task)| task.status.node.as_ref() == Some(node))
                 .collect();
-            for (uid, containers) in self.ours(node) {
+            for (uid, mut containers) in self.ours(node) {
+                // One that was renamed by hand while it was dead may be anybody's; it goes with its Task.
+                containers.retain(|seen| !seen.name.ends_with("-old") || seen.state.is_running());
+                if containers.is_empty() {
+                    continue;
+                }
                 if !here.contains_key(&uid) {
+                    if containers.iter().all(|seen| self.proof_is_lost(node, &seen.id)) {
+                        continue;
+                    }
                     return Some(format!("on {node} {} is nobody's", containers[0].name));
                 }
                 if containers.len() > 1 && !here.get(&uid).is_some_and(|task| self.is_port_taken(task)) {
@@ -177,13 +187,8 @@ impl Inner {
                 .map(|(name, _)| name)
                 .collect();
             for volume in volumes {
-                let used = docker.sim.containers().iter().any(|seen| {
-                    docker.sim.spec(&seen.id).is_some_and(|spec| {
-                        spec.mounts.iter().any(|mount| {
-                            matches!(&mount.source, cube::engine::MountSource::Scratch(name) if *name == volume)
-                        })
-                    })
-                });
+                let wished = here.keys().any(|uid| volume.contains(&uid[uid.len() - 8..]));
+                let used = wished || is_mounted(docker, &volume);
                 if !used {
                     return Some(format!("on {node} the empty directory {volume} is nobody's"));
                 }
@@ -191,6 +196,18 @@ impl Inner {
         }
         None
     }
+}
+
+/// Whether a container has the empty directory.
+fn is_mounted(docker: &Docker, volume: &str) -> bool {
+    let all = docker.sim.containers();
+    let mounts = all
+        .iter()
+        .filter_map(|seen| docker.sim.spec(&seen.id))
+        .flat_map(|spec| spec.mounts);
+    mounts
+        .into_iter()
+        .any(|mount| matches!(&mount.source, MountSource::Scratch(name) if *name == volume))
 }
 
 /// Whether it can never be at rest.
@@ -254,7 +271,12 @@ fn unsettled_deployment(deployment: &Deployment, tasks: &BTreeMap<String, &Task>
 fn fits(task: &Task, node: &Node, objects: &[Object]) -> bool {
     // Where data is, the Task must go, and there may be no room.
     let has_data = task.spec.volumes.iter().any(|volume| volume.volume.is_some());
-    if has_data || node.spec.unschedulable || !node.spec.taints.is_empty() || !is_true(&node.status.conditions, READY) {
+    if has_data
+        || node.spec.unschedulable
+        || node.spec.drain.is_some()
+        || !node.spec.taints.is_empty()
+        || !is_true(&node.status.conditions, READY)
+    {
         return false;
     }
     let there = objects

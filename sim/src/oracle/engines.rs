@@ -9,7 +9,7 @@ use cube::{
 use cube_api::task::Task;
 
 use super::Inner;
-use crate::engine::Call;
+use crate::{engine::Call, notes::WRITE_BACK};
 
 /// A copy on a node that was cut off has so long to end after it is back.
 const BACK: Duration = Duration::from_secs(75);
@@ -23,6 +23,10 @@ pub(super) struct Watched {
     graces: BTreeMap<String, Duration>,
     /// Until when a node is not to be blamed for what runs on it.
     troubled: BTreeMap<String, Duration>,
+    /// When each node's power was cut.
+    power_cuts: BTreeMap<String, Vec<Duration>>,
+    /// When containers were first seen.
+    first_seen: BTreeMap<String, Duration>,
     /// Others' containers, as they were made, by node and name.
     pub(super) foreign: BTreeMap<(String, String), Container>,
 }
@@ -31,6 +35,18 @@ impl Inner {
     pub(super) fn trouble(&mut self, node: &str) {
         let until = self.history.now() + BACK;
         self.engines.troubled.insert(node.to_owned(), until);
+    }
+
+    pub(super) fn power_cut(&mut self, node: &str) {
+        let now = self.history.now();
+        self.engines.power_cuts.entry(node.to_owned()).or_default().push(now);
+    }
+
+    /// Whether the worker may have lost its note that it made the container: it was just about to be written.
+    pub(super) fn proof_is_lost(&self, node: &str, id: &str) -> bool {
+        let made = self.engines.first_seen.get(id).copied().unwrap_or_default();
+        let cuts = self.engines.power_cuts.get(node).into_iter().flatten();
+        cuts.into_iter().any(|cut| *cut >= made && *cut < made + WRITE_BACK)
     }
 
     fn is_troubled(&self, node: &str) -> bool {
@@ -55,7 +71,11 @@ impl Inner {
 
     /// On one engine there are never two of a Task that run.
     pub(super) fn check_node(&mut self, node: &str) {
+        let now = self.history.now();
         for (uid, containers) in self.ours(node) {
+            for container in &containers {
+                self.engines.first_seen.entry(container.id.clone()).or_insert(now);
+            }
             let alive: Vec<&str> = containers
                 .iter()
                 .filter(|container| container.state.is_running())

@@ -5,7 +5,12 @@ use cube::{
     registry::Object,
     store::{Event, Store, Watch},
 };
-use cube_api::{kinds::Kind, node::Node, task::Task};
+use cube_api::{
+    condition::{self, SCHEDULED},
+    kinds::Kind,
+    node::Node,
+    task::Task,
+};
 
 use super::Inner;
 
@@ -286,8 +291,16 @@ impl Inner {
         }
     }
 
-    /// No node is given more than it has.
+    /// No node is given more than it has. One that was edited where it is counts once all is calm: until then the scheduler
+    /// may not have looked.
     fn check_rooms(&self) {
+        if let Some(over) = self.overcommitted(false) {
+            self.history.violated("I9: no node is given more than it has", over);
+        }
+    }
+
+    /// A node that was given more than it has.
+    pub(super) fn overcommitted(&self, edited_count: bool) -> Option<String> {
         let mut used: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for object in self.store.model.values() {
             let Some(task) = object.try_typed::<Task>() else {
@@ -296,6 +309,11 @@ impl Inner {
             let Some(node) = task.status.node.as_deref().filter(|_| !task.status.phase.is_over()) else {
                 continue;
             };
+            let bound = condition::find(&task.status.conditions, SCHEDULED);
+            let edited = bound.is_none_or(|bound| bound.observed_generation < task.metadata.generation);
+            if edited && !edited_count {
+                continue;
+            }
             let (cpu, memory) = used.entry(node).or_default();
             *cpu += task.spec.resources.cpu_request_milli();
             *memory += task.spec.resources.memory_request();
@@ -308,16 +326,14 @@ impl Inner {
             // A Node that was deleted is made again before its worker's word of its room is written.
             let known = room.cpu.milli() > 0;
             if known && (cpu > room.cpu.milli() || memory > room.memory.units()) {
-                self.history.violated(
-                    "I9: no node is given more than it has",
-                    format_args!(
-                        "{name}: {cpu} m of {} m, {memory} of {} bytes",
-                        room.cpu.milli(),
-                        room.memory.units()
-                    ),
-                );
+                return Some(format!(
+                    "{name}: {cpu} m of {} m, {memory} of {} bytes",
+                    room.cpu.milli(),
+                    room.memory.units()
+                ));
             }
         }
+        None
     }
 }
 

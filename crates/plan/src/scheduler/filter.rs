@@ -117,6 +117,12 @@ pub(super) fn check(demand: &Demand, site: Site) -> Result<(), Refusal> {
     FILTERS.iter().try_for_each(|(_, filter)| filter(demand, site))
 }
 
+/// Whether the node has what the Task itself asks for, or the first refusal.
+pub(super) fn check_wishes(demand: &Demand, site: Site) -> Result<(), Refusal> {
+    let wishes = [selector, affinity, cpu, memory, disk, ports];
+    wishes.iter().try_for_each(|filter| filter(demand, site))
+}
+
 /// Whether the node is one of those that the Task may be on: what spread counts as a place.
 pub(super) fn is_eligible(demand: &Demand, site: Site) -> bool {
     selector(demand, site).is_ok() && affinity(demand, site).is_ok()

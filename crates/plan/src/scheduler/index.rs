@@ -12,6 +12,7 @@ use cube_api::{
 
 use super::{
     Demand, Explanation, Refusal,
+    explain::of_one,
     facts::{Assigned, Facts, Site},
     filter,
     log::ChangeLog,
@@ -128,6 +129,22 @@ impl Index {
         let nominated = status.nominated_node.as_deref().filter(|_| waits);
         let kept_less = self.keep(key, nominated.map(|node| (node, demand)));
         self.put(key, assigned) || kept_less
+    }
+
+    /// What a Task that has a node asks for, as far as is known.
+    pub fn demand(&self, key: &str) -> Option<&Demand> {
+        self.facts.assigned(key).map(|assigned| &*assigned.demand)
+    }
+
+    /// Why the node that a Task has could not take it if it came with what it asks for now, for people; none where it
+    /// could. What the node has become since (cordoned, tainted, not ready) does not count.
+    pub fn outgrown(&mut self, key: &str) -> Option<String> {
+        let assigned = self.facts.assigned(key)?.clone();
+        self.put(key, None);
+        let site = self.facts.site(&assigned.node);
+        let refusal = site.and_then(|site| filter::check_wishes(&assigned.demand, site).err());
+        self.put(key, Some(assigned));
+        refusal.as_ref().map(of_one)
     }
 
     /// The Task is gone. Says whether a node has more room since.

@@ -148,7 +148,8 @@ impl Said {
         Self {
             labels: node.metadata.labels.clone(),
             taints: node.spec.taints.clone(),
-            cordoned: node.spec.unschedulable,
+            // One that is emptied takes nothing, whoever has uncordoned it: what came would be sent away again.
+            cordoned: node.spec.unschedulable || node.spec.drain.is_some(),
             not_ready,
             pressure: [DISK_PRESSURE, MEMORY_PRESSURE].into_iter().find(pressed),
             allocatable: Allocatable {

@@ -121,6 +121,12 @@ fn refusals_are_counted_and_explained() {
             port(8080),
             "0/2 nodes can run this: 1 has port 8080 taken (on a by task default/t0), 1 has as many Tasks as can be (1 on b)",
         ),
+        (
+            vec![node("a", json!({ "spec": { "drain": {} } }))],
+            vec![],
+            json!({}),
+            "0/1 node can run this: 1 is cordoned; it would fit now on a if that were uncordoned",
+        ),
         (vec![ready("a")], vec![("a", port(8080))], port(8081), "a"),
         (
             vec![ready("a")],
