@@ -103,9 +103,9 @@ impl Actor {
             return;
         }
         let used = |namespace: &str| {
-            self.slots
-                .values()
-                .any(|slot| slot.task.metadata.namespace() == namespace)
+            self.slots.values().any(|slot| {
+                slot.task.spec.network == NetworkMode::Namespace && slot.task.metadata.namespace() == namespace
+            })
         };
         let unused: Vec<String> = self
             .networks

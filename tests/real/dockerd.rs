@@ -98,6 +98,7 @@ impl Drop for Dockerd {
             let address = self.address();
             if std::thread::panicking() {
                 self.signal(rustix::process::Signal::KILL);
+                end_containers(self.directory.path());
                 return unmount(self.directory.path());
             }
             for id in docker(Some(&address), &["ps", "--all", "--quiet"]).lines() {
@@ -106,6 +107,29 @@ impl Drop for Dockerd {
             self.signal(rustix::process::Signal::TERM);
         }
         unmount(self.directory.path());
+    }
+}
+
+/// Ends what runs on after its engine: the containers' keepers, which name its directory, and their programs.
+fn end_containers(root: &Path) {
+    let kill = |pid: i32| {
+        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    };
+    let root = root.display().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+        let said = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        if said.contains("containerd-shim") && said.contains(&root) {
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            children
+                .split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .for_each(kill);
+            kill(pid);
+        }
     }
 }
 

@@ -25,6 +25,10 @@ pub struct Cube {
     ran: bool,
     /// `up`, or `manager`.
     verb: &'static str,
+    /// The binary; another release's, where a test says so.
+    binary: PathBuf,
+    /// What the processes that are started find in their environment.
+    environment: Vec<(String, String)>,
 }
 
 /// A process whose lines are kept.
@@ -81,15 +85,33 @@ impl Cube {
             engine: None,
             ran: false,
             verb: "up",
+            binary: env!("CARGO_BIN_EXE_cube").into(),
+            environment: Vec::new(),
         }
     }
 
     /// A manager without a worker of its own, that is up.
     pub fn manager() -> Self {
-        let mut cube = Self::new();
-        cube.verb = "manager";
+        let mut cube = Self::new().without_worker();
         cube.start();
         cube
+    }
+
+    /// The same without a worker of its own.
+    pub fn without_worker(mut self) -> Self {
+        self.verb = "manager";
+        self
+    }
+
+    /// Processes that are started from now on are of that binary.
+    pub fn set_binary(&mut self, binary: &Path) {
+        self.binary = binary.to_owned();
+    }
+
+    /// The same with a variable in the environment of `cube up`.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// The same with options for `cube up`.
@@ -129,7 +151,7 @@ impl Cube {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cube"));
+        let mut command = Command::new(&self.binary);
         command
             .args(arguments)
             .env("CUBE_SERVER", format!("unix://{}", self.path("cube.sock").display()))
@@ -173,7 +195,9 @@ impl Cube {
             arguments.extend(["--node-name", &node]);
         }
         arguments.extend(self.options.iter().map(String::as_str));
-        self.process = Some(Process::spawn(self.command(&arguments)));
+        let mut command = self.command(&arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        self.process = Some(Process::spawn(command));
         self.ran = true;
     }
 
@@ -304,18 +328,20 @@ impl Cube {
                 return found;
             }
             if began.elapsed() > LIMIT {
-                let mut said = String::new();
-                let _ = writeln!(said, "{}", self.lines().join("\n"));
-                let _ = writeln!(
-                    said,
-                    "{}",
-                    shown(&self.cube(&["get", "tasks,deployments", "-A", "-o", "wide"]))
-                );
-                let _ = writeln!(said, "{}", shown(&self.cube(&["events", "-A"])));
-                panic!("waited in vain for: {what}\n{said}");
+                self.await_lost(what);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Fails with all that is known of why.
+    pub fn await_lost(&self, what: &str) -> ! {
+        let mut said = String::new();
+        let _ = writeln!(said, "{}", self.lines().join("\n"));
+        let objects = self.cube(&["get", "tasks,deployments", "-A", "-o", "wide"]);
+        let _ = writeln!(said, "{}", shown(&objects));
+        let _ = writeln!(said, "{}", shown(&self.cube(&["events", "-A"])));
+        panic!("waited in vain for: {what}\n{said}");
     }
 
     /// Runs `docker`, which must succeed, and gives what it printed.
