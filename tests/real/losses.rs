@@ -75,6 +75,34 @@ fn a_worker_that_is_killed_amid_a_start_or_a_stop_ends_where_it_would_have() {
 }
 
 #[test]
+fn a_worker_that_comes_before_its_manager_goes_on_with_what_was_begun() {
+    let mut cube = Cube::manager();
+    let mut a = Worker::start(&cube, "a");
+    let slow = json!({ "init": false, "terminationGracePeriodSeconds": 3,
+        "command": ["sh", "-c", "trap '' TERM; while true; do sleep 1; done"] });
+    cube.write("slow.json", &task("slow", &slow));
+    cube.await_running("slow");
+    cube.remove("slow.json");
+    let contact = || std::fs::read_to_string(cube.path("a/worker/contact")).unwrap();
+    cube.await_status("slow", "that it is being stopped", |status| {
+        status["reason"] == "Stopping"
+    });
+    // What the worker knows of it is then just what the manager will say of it.
+    cube.await_true("the worker has written that down", || {
+        let written = std::fs::read_to_string(cube.path("a/worker/assignments")).unwrap();
+        written.contains("Stopping")
+    });
+    let before = contact();
+    a.process.kill();
+    cube.signal(Signal::KILL);
+    a.start_again(&cube);
+    await_true("it has seen its engine", || contact() != before);
+    cube.await_end();
+    cube.start();
+    cube.await_true("it is gone", || cube.status("slow").is_null() && a.all().is_empty());
+}
+
+#[test]
 fn a_worker_that_is_killed_amid_a_pull_begins_it_anew_and_gives_it_up_as_any_other() {
     let cube = Cube::manager();
     // On the machine's own engine: the tests' own have no network.
