@@ -18,3 +18,5 @@ mod chance;
 mod kills;
 #[path = "chaos/oracle.rs"]
 mod oracle;
+#[path = "chaos/soak.rs"]
+mod soak;

@@ -307,6 +307,7 @@ fn kills(mut stand: Stand, cycles: u64) {
             if acknowledged {
                 wish.promise(&mut promised);
             } else {
+                unsure += 1;
                 wish.look(&stored, &mut promised);
             }
         }

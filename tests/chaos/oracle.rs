@@ -245,6 +245,13 @@ pub fn await_settled(cube: &Cube, places: &[Place], mut wished: impl FnMut() -> 
             return;
         };
         if began.elapsed() > limit {
+            if std::env::var_os("CHAOS_HOLD").is_some() {
+                println!("held: {wrong}");
+                std::thread::sleep(Duration::from_secs(3600));
+            }
+            for place in places {
+                println!("{}:\n{}", place.node, place.docker(&["ps", "--all"]));
+            }
             cube.await_lost(&format!("all is as it should be; the last that was not: {wrong}"));
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -253,19 +260,52 @@ pub fn await_settled(cube: &Cube, places: &[Place], mut wished: impl FnMut() -> 
 
 /// At rest nothing is done at an engine and nothing written to the store (I2), for so long.
 pub fn rest(cube: &Cube, places: &[Place], time: Duration) {
+    // What happened is told a moment after it has: rest begins when a second has passed without a word.
+    let (mut last, mut still, began) = (0, Instant::now(), Instant::now());
+    while still.elapsed() < Duration::from_secs(1) {
+        let (_, revision) = tasks(cube).unwrap();
+        if std::mem::replace(&mut last, revision) != revision {
+            still = Instant::now();
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(15),
+            "no rest: {:#?}",
+            written_since(cube, last - 5)
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let since: Vec<String> = places.iter().map(|place| place.now().unwrap()).collect();
     let before = tasks(cube).unwrap();
     std::thread::sleep(time);
     let after = tasks(cube).unwrap();
-    assert_eq!(
-        before.1, after.1,
-        "the store was written at rest: {:?} {:?}",
-        before.0, after.0
-    );
+    if before.1 != after.1 {
+        panic!("the store was written at rest: {:#?}", written_since(cube, before.1));
+    }
     for (place, since) in places.iter().zip(since) {
         let changes = place.changes(&since, &place.now().unwrap());
         assert!(changes.is_empty(), "at rest {} did: {changes:?}", place.node);
     }
+}
+
+/// What was written after that revision, of all kinds.
+fn written_since(cube: &Cube, revision: u64) -> Vec<Value> {
+    let kinds = [
+        "tasks",
+        "deployments",
+        "revisions",
+        "nodes",
+        "events",
+        "namespaces",
+        "sources",
+        "settings",
+    ];
+    let all = kinds.iter().flat_map(|kind| {
+        let output = cube.cube(&["get", kind, "-A", "-o", "json"]);
+        let list: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        list["items"].as_array().cloned().unwrap_or_default()
+    });
+    let newer = |object: &Value| text(object, "/metadata/resourceVersion").parse::<u64>().unwrap_or(0) > revision;
+    all.filter(newer).collect()
 }
 
 /// Looks all the while that no Task has two running containers, on whatever engines (I1).

@@ -9,12 +9,27 @@ use super::harness::docker;
 pub struct Dockerd {
     directory: tempfile::TempDir,
     child: Option<Child>,
+    /// With a bridge and rules, in a network of its own: containers reach one another, and nobody else.
+    networked: bool,
 }
 
 impl Dockerd {
     pub fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut dockerd = Self { directory, child: None };
+        Self::start_in(tempfile::tempdir().unwrap(), false)
+    }
+
+    /// One that has all that belongs to networks, which is nobody else's.
+    pub fn with_network() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), true)
+    }
+
+    /// One whose data is in that directory.
+    pub fn start_in(directory: tempfile::TempDir, networked: bool) -> Self {
+        let mut dockerd = Self {
+            directory,
+            child: None,
+            networked,
+        };
         dockerd.run();
         let image = dockerd.directory.path().join("busybox.tar");
         docker(None, &["save", "--output", image.to_str().unwrap(), "busybox"]);
@@ -25,12 +40,24 @@ impl Dockerd {
         dockerd
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.directory.path().join(name).display().to_string()
     }
 
     pub fn address(&self) -> String {
         format!("unix://{}", self.path("docker.sock"))
+    }
+
+    /// The process, whose network is also that of its rules and of its containers' outer ends.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Kills it, and nothing else of it: its containerd stands in the way of the next one for a while.
+    pub fn kill_alone(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// Starts it, as often as it takes: after a kill the first try is known to fail.
@@ -39,17 +66,18 @@ impl Dockerd {
         while began.elapsed() < Duration::from_secs(120) {
             let log = std::fs::File::create(self.path("log")).unwrap();
             // In a network of its own: without a bridge it would take away the other engine's.
+            let without_network = [
+                "--bridge",
+                "none",
+                "--iptables=false",
+                "--ip6tables=false",
+                "--ip-forward=false",
+            ];
             let child = Command::new("unshare")
                 .args(["--net", "dockerd"])
                 .args(["--data-root", &self.path("data"), "--exec-root", &self.path("run")])
                 .args(["--pidfile", &self.path("pid"), "--host", &self.address()])
-                .args([
-                    "--bridge",
-                    "none",
-                    "--iptables=false",
-                    "--ip6tables=false",
-                    "--ip-forward=false",
-                ])
+                .args(if self.networked { &[][..] } else { &without_network })
                 .stdin(Stdio::null())
                 .stdout(log.try_clone().unwrap())
                 .stderr(log)

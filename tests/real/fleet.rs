@@ -1,4 +1,6 @@
 //! Workers with engines of their own, and Tasks for them.
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use super::dockerd::Dockerd;
@@ -13,6 +15,11 @@ pub struct Worker {
 
 /// A worker of that node with the engine at that address.
 pub fn process(cube: &Cube, name: &str, engine: &str) -> Process {
+    Process::spawn(command(cube, name, engine))
+}
+
+/// How that worker is started.
+pub fn command(cube: &Cube, name: &str, engine: &str) -> Command {
     let data = cube.path(name);
     let arguments = [
         "worker",
@@ -23,7 +30,7 @@ pub fn process(cube: &Cube, name: &str, engine: &str) -> Process {
         "--docker-host",
         engine,
     ];
-    Process::spawn(cube.command(&arguments))
+    cube.command(&arguments)
 }
 
 impl Worker {
@@ -67,6 +74,9 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("worker {}:\n{}", self.name, self.process.lines().join("\n"));
+        }
         // Where its clock is wrong, it is the child of what makes it so.
         let pid = self.process.child.id();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
