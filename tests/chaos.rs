@@ -14,6 +14,8 @@ mod harness;
 
 #[path = "chaos/chance.rs"]
 mod chance;
+#[path = "chaos/clocks.rs"]
+mod clocks;
 #[path = "chaos/kills.rs"]
 mod kills;
 #[path = "chaos/oracle.rs"]

@@ -25,7 +25,7 @@ pub struct Cube {
     ran: bool,
     /// `up`, or `manager`.
     verb: &'static str,
-    /// The binary; another release's, where a test says so.
+    /// The binary: the one that was built with the tests, else what CUBE_BINARY or a test says.
     binary: PathBuf,
     /// What the processes that are started find in their environment.
     environment: Vec<(String, String)>,
@@ -85,7 +85,7 @@ impl Cube {
             engine: None,
             ran: false,
             verb: "up",
-            binary: env!("CARGO_BIN_EXE_cube").into(),
+            binary: std::env::var_os("CUBE_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_cube").into(), PathBuf::from),
             environment: Vec::new(),
         }
     }
