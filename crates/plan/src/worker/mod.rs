@@ -432,11 +432,16 @@ pub fn decide(look: &Look) -> Step {
                 clear(look, old(), false).unwrap_or(Step::Wait(WaitingOn::AsWished))
             }
             SeenState::Paused => Step::Unpause(seen.id.clone()),
-            // What is dead holds no port and is cleared once this one runs; what lives ends first.
-            SeenState::Created => clear(look, old().filter(|seen| seen.state.is_alive()), true)
-                .or_else(|| held_back(look))
-                .or_else(|| (!look.network_ready).then_some(Step::EnsureNetwork))
-                .unwrap_or_else(|| Step::Start(seen.id.clone())),
+            // What is dead holds no port and is cleared once this one runs; what lives ends first. One that was never
+            // seen to run may be starting just now, for a worker that was killed amid it: it goes first too.
+            SeenState::Created => clear(
+                look,
+                old().filter(|seen| seen.state.is_alive() || seen.state == SeenState::Created),
+                true,
+            )
+            .or_else(|| held_back(look))
+            .or_else(|| (!look.network_ready).then_some(Step::EnsureNetwork))
+            .unwrap_or_else(|| Step::Start(seen.id.clone())),
             SeenState::Exited { .. } if !recorded(seen) => Step::Record(seen.id.clone()),
             SeenState::Exited { .. } => build_or_clear(look, wanted),
             SeenState::Removing => Step::Wait(WaitingOn::Removal),

@@ -126,6 +126,19 @@ fn a_changed_task_gets_a_new_container_made_before_the_old_one_stops() {
 }
 
 #[test]
+fn what_a_killed_worker_may_just_have_started_goes_before_its_successor_starts() {
+    let old = task();
+    let mut new = old.clone();
+    new.spec.image = "busybox:2".to_owned();
+    let containers = [seen(&old, 1, SeenState::Created), seen(&new, 2, SeenState::Created)];
+    let first = Step::Remove {
+        id: "id1".to_owned(),
+        urgent: true,
+    };
+    assert_eq!(step(&new, &containers, &present(), at(0)), first);
+}
+
+#[test]
 fn while_the_new_image_cannot_be_had_the_old_container_goes_on() {
     let old = task();
     let mut new = old.clone();
