@@ -311,7 +311,7 @@ fn written_since(cube: &Cube, revision: u64) -> Vec<Value> {
 /// Looks all the while that no Task has two running containers, on whatever engines (I1).
 pub struct Witness {
     over: Arc<AtomicBool>,
-    seen: Option<JoinHandle<(u64, Vec<String>)>>,
+    seen: Option<JoinHandle<(u64, Vec<Vec<String>>)>>,
 }
 
 impl Witness {
@@ -322,9 +322,15 @@ impl Witness {
             let (mut looks, mut twice) = (0, Vec::new());
             while !until.load(Ordering::Relaxed) {
                 // Engines are asked one after the other: one that moved between is there twice for one look only.
-                let doubled: BTreeSet<String> = doubled(&places);
-                if !doubled.is_empty() {
-                    twice.extend(self::doubled(&places).intersection(&doubled).cloned());
+                let doubled = doubled(&places);
+                let again = if doubled.is_empty() {
+                    doubled
+                } else {
+                    self::doubled(&places)
+                };
+                for (_, names) in again {
+                    println!("run at the same time: {names:?}");
+                    twice.push(names);
                 }
                 looks += 1;
                 std::thread::sleep(Duration::from_millis(40));
@@ -349,21 +355,20 @@ impl Drop for Witness {
     }
 }
 
-/// The Tasks of which more than one container runs.
-fn doubled(places: &[Place]) -> BTreeSet<String> {
-    let mut running: BTreeMap<String, u32> = BTreeMap::new();
-    for container in places.iter().filter_map(Place::containers).flatten() {
-        if container["State"] == "running" {
-            let labels = &container["Labels"];
-            let task = format!("{} {}", text(labels, "/cube.task"), text(labels, "/cube.uid"));
-            *running.entry(task).or_default() += 1;
+/// The Tasks of which more than one container runs, with the names of these.
+fn doubled(places: &[Place]) -> BTreeMap<String, Vec<String>> {
+    let mut running: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for place in places {
+        for container in place.containers().unwrap_or_default() {
+            if container["State"] == "running" {
+                let task = text(&container["Labels"], "/cube.uid").to_owned();
+                let name = format!("{} on {}", text(&container, "/Names/0"), place.node);
+                running.entry(task).or_default().push(name);
+            }
         }
     }
+    running.retain(|_, names| names.len() > 1);
     running
-        .into_iter()
-        .filter(|(_, count)| *count > 1)
-        .map(|(task, _)| task)
-        .collect()
 }
 
 /// A stranger's things at an engine, of the kinds that Cube makes too, with names and labels as close as can be (I8).
