@@ -19,35 +19,13 @@ impl Quantity {
     /// What is wrong with the text, for people.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a quantity; examples: 500m, 1.5, 64Mi, 2G");
+        let too_large = || format!("`{text}` is too large for a quantity");
         let digits_end = text
             .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '+' || c == '-'))
             .unwrap_or(text.len());
         let (number, suffix) = text.split_at(digits_end);
-        let (number, scale): (&str, i128) = match suffix {
-            "" => (number, 1000),
-            "m" => (number, 1),
-            "k" => (number, 1000 * 1000),
-            "M" => (number, 1000 * 1000_i128.pow(2)),
-            "G" => (number, 1000 * 1000_i128.pow(3)),
-            "T" => (number, 1000 * 1000_i128.pow(4)),
-            "P" => (number, 1000 * 1000_i128.pow(5)),
-            "E" => (number, 1000 * 1000_i128.pow(6)),
-            "Ki" => (number, 1000 * 1024),
-            "Mi" => (number, 1000 * 1024_i128.pow(2)),
-            "Gi" => (number, 1000 * 1024_i128.pow(3)),
-            "Ti" => (number, 1000 * 1024_i128.pow(4)),
-            "Pi" => (number, 1000 * 1024_i128.pow(5)),
-            "Ei" => (number, 1000 * 1024_i128.pow(6)),
-            exponent => {
-                let power = exponent
-                    .strip_prefix(['e', 'E'])
-                    .and_then(|power| power.parse::<u32>().ok());
-                (
-                    number,
-                    1000 * 10_i128.pow(power.filter(|power| *power <= 18).ok_or_else(wrong)?),
-                )
-            }
-        };
+        // Thousandths of the unit, and into how many parts one is cut.
+        let (scale, cut) = scale(suffix).ok_or_else(wrong)?;
         let (negative, number) = match number.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, number.strip_prefix('+').unwrap_or(number)),
@@ -57,19 +35,16 @@ impl Quantity {
         if (whole.is_empty() && fraction.is_empty()) || !plain(whole) || !plain(fraction) {
             return Err(wrong());
         }
-        let whole: i128 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().map_err(|_| wrong())?
-        };
-        let parts: i128 = if fraction.is_empty() {
-            0
-        } else {
-            fraction.parse().map_err(|_| wrong())?
-        };
+        // 18 digits each, so together they have room.
         let unit = 10_i128.pow(fraction.len() as u32);
+        let digits = |part: &str| part.parse::<i128>().unwrap_or(0);
+        let parts = digits(whole) * unit + digits(fraction);
+        // Zeros at the end would only make it seem too large.
+        let common = greatest_common_divisor(parts, unit);
+        let (parts, unit) = (parts / common, unit / common * cut);
+        let milli = parts.checked_mul(scale).ok_or_else(too_large)?;
         // Fractions below a thousandth are rounded up, as Kubernetes does: a limit is never silently lowered to nothing.
-        let milli = whole * scale + (parts * scale + unit - 1) / unit;
+        let milli = milli / unit + i128::from(milli % unit > 0);
         Ok(Self {
             text: text.to_owned(),
             milli: if negative { -milli } else { milli },
@@ -129,6 +104,55 @@ impl Quantity {
             format!("{}m", self.milli)
         }
     }
+}
+
+/// What a suffix stands for: so many thousandths, divided by so much.
+fn scale(suffix: &str) -> Option<(i128, i128)> {
+    const THOUSAND: i128 = 1000;
+    let decimal = |power: u32| (THOUSAND * 10_i128.pow(power), 1);
+    let binary = |power: u32| (THOUSAND << (10 * power), 1);
+    Some(match suffix {
+        "" => decimal(0),
+        "n" => (1, 1_000_000),
+        "u" => (1, 1000),
+        "m" => (1, 1),
+        "k" => decimal(3),
+        "M" => decimal(6),
+        "G" => decimal(9),
+        "T" => decimal(12),
+        "P" => decimal(15),
+        "E" => decimal(18),
+        "Ki" => binary(1),
+        "Mi" => binary(2),
+        "Gi" => binary(3),
+        "Ti" => binary(4),
+        "Pi" => binary(5),
+        "Ei" => binary(6),
+        exponent => {
+            let power = exponent.strip_prefix(['e', 'E'])?;
+            let (below, digits) = match power.strip_prefix('-') {
+                Some(digits) => (true, digits),
+                None => (false, power.strip_prefix('+').unwrap_or(power)),
+            };
+            let power = Some(digits).filter(|digits| (1..=2).contains(&digits.len()))?;
+            let power: u32 = power
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| power.parse().ok())??;
+            match (power, below) {
+                (19.., _) => return None,
+                (power, true) => (THOUSAND, 10_i128.pow(power)),
+                (power, false) => decimal(power),
+            }
+        }
+    })
+}
+
+fn greatest_common_divisor(mut a: i128, mut b: i128) -> i128 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a.max(1)
 }
 
 impl PartialEq for Quantity {
@@ -211,6 +235,12 @@ mod tests {
             ("2G", 2_000_000_000_000),
             ("0.0001", 1),
             ("1k", 1_000_000),
+            ("1e-3", 1),
+            ("1E+3", 1_000_000),
+            ("1u", 1),
+            ("2000000001n", 2001),
+            ("1.000000000000000000Pi", 1000 << 50),
+            ("0.3333333333333333", 334),
         ] {
             assert_eq!(
                 Quantity::parse(text).map(|quantity| quantity.milli()),
@@ -218,8 +248,13 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["", "x", "1x", "1 Gi", "1.2.3", "Mi", "1e99", "--1", "1GiB"] {
+        for text in [
+            "", "x", "1x", "1 Gi", "1.2.3", "Mi", "1e99", "--1", "1GiB", "1e", "1e+-1", "1-1",
+        ] {
             assert!(Quantity::parse(text).is_err(), "{text}");
+        }
+        for text in ["999999999999999999Ei", "999999999999999999e18"] {
+            assert!(Quantity::parse(text).unwrap_err().contains("too large"), "{text}");
         }
         assert!(Quantity::parse("-1").unwrap().is_negative());
         assert_eq!(

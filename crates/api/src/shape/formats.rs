@@ -2,6 +2,8 @@
 //!
 //! To add one: a row in [`FORMATS`] and a function. A `format` that is not here is not checked (`uint16`, `date-time`).
 
+use crate::quantity::Quantity;
+
 /// A named form of text.
 #[derive(Debug)]
 pub struct Format {
@@ -77,25 +79,9 @@ pub fn find(name: &str) -> Option<&'static Format> {
     FORMATS.iter().find(|format| format.name == name)
 }
 
+/// As whoever reads it later: a form that takes more lets in what cannot be decoded.
 fn quantity(text: &str) -> bool {
-    let number = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let end = number
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(number.len());
-    let (digits, suffix) = number.split_at(end);
-    let whole_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let digits_are_right = match digits.split_once('.') {
-        Some((whole, part)) => whole_number(&format!("{whole}{part}")),
-        None => whole_number(digits),
-    };
-    let suffix_is_right = match suffix {
-        "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "P" | "E" | "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei" => true,
-        exponent => exponent.strip_prefix(['e', 'E']).is_some_and(|power| {
-            let power = power.strip_prefix(['+', '-']).unwrap_or(power);
-            power.len() <= 2 && whole_number(power)
-        }),
-    };
-    digits_are_right && suffix_is_right
+    Quantity::parse(text).is_ok()
 }
 
 fn dns_label(text: &str) -> bool {
