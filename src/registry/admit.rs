@@ -35,6 +35,8 @@ pub fn check(kind: Kind, value: &Value) -> Vec<FieldError> {
     match admit(kind, name, value.clone(), UnknownFields::Refuse) {
         Ok(_) if name.is_empty() => vec![FieldError::missing(FieldPath::root().field("metadata").field("name"))],
         Ok(_) => Vec::new(),
+        // Its form was right, and yet it means nothing: no field is named, but it is wrong all the same.
+        Err(error) if error.causes.is_empty() => vec![FieldError::invalid(FieldPath::root(), error.message)],
         Err(error) => error.causes,
     }
 }
