@@ -82,16 +82,14 @@ pub(super) async fn read_patch(headers: &HeaderMap, body: Body) -> Result<Parsed
             ));
         }
     };
-    let (value, doubled) = parse(&read(headers, body, ONE_OBJECT).await?)?;
-    if merge {
-        return Ok((Patch::Merge(value), doubled));
-    }
-    let operations = value.as_array().map_or(0, Vec::len);
-    if operations > PATCH_OPERATIONS {
-        let message = format!("a JSON patch may have {PATCH_OPERATIONS} operations, not {operations}");
+    let text = read(headers, body, ONE_OBJECT).await?;
+    if !merge && strict::has_more_items(&text, PATCH_OPERATIONS) {
+        let message = format!("a JSON patch may have {PATCH_OPERATIONS} operations, and this one has more");
         return Err(Refusal::new(413, "RequestEntityTooLarge", message));
     }
-    Ok((Patch::Json(value), doubled))
+    let (value, doubled) = parse(&text)?;
+    let patch = if merge { Patch::Merge(value) } else { Patch::Json(value) };
+    Ok((patch, doubled))
 }
 
 fn parse(bytes: &[u8]) -> Result<Parsed<Value>, Refusal> {

@@ -3,11 +3,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::{
-    extract::{Path, State, WebSocketUpgrade, ws::WebSocket},
-    response::{IntoResponse as _, Response},
+    extract::{
+        Path, State, WebSocketUpgrade,
+        rejection::PathRejection,
+        ws::{WebSocket, rejection::WebSocketUpgradeRejection},
+    },
+    response::Response,
 };
 
 use super::{Server, answer::Refusal};
+use crate::registry::ApiError;
 
 /// The largest message that is taken of a worker: some hundred reports.
 const LARGEST: usize = 16 << 20;
@@ -22,28 +27,34 @@ pub trait Door: Send + Sync {
     async fn stream(&self, id: String, socket: WebSocket);
 }
 
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
 pub(super) async fn session(
     State(server): State<Arc<Server>>,
-    Path(node): Path<String>,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let Some(door) = server.door.clone() else {
-        return Refusal::no_such_path().into_response();
-    };
-    bounded(upgrade).on_upgrade(move |socket| async move { door.session(node, socket).await })
+    node: Result<Path<String>, PathRejection>,
+    upgrade: Upgrade,
+) -> Result<Response, Refusal> {
+    let (door, Path(node)) = (door(&server)?, node.map_err(|_| Refusal::no_such_path())?);
+    Ok(bounded(upgrade)?.on_upgrade(move |socket| async move { door.session(node, socket).await }))
 }
 
 pub(super) async fn stream(
     State(server): State<Arc<Server>>,
-    Path((_, id)): Path<(String, String)>,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let Some(door) = server.door.clone() else {
-        return Refusal::no_such_path().into_response();
-    };
-    bounded(upgrade).on_upgrade(move |socket| async move { door.stream(id, socket).await })
+    path: Result<Path<(String, String)>, PathRejection>,
+    upgrade: Upgrade,
+) -> Result<Response, Refusal> {
+    let (door, Path((_, id))) = (door(&server)?, path.map_err(|_| Refusal::no_such_path())?);
+    Ok(bounded(upgrade)?.on_upgrade(move |socket| async move { door.stream(id, socket).await }))
 }
 
-fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade.max_message_size(LARGEST).max_frame_size(LARGEST)
+fn door(server: &Server) -> Result<Arc<dyn Door>, Refusal> {
+    server.door.clone().ok_or_else(Refusal::no_such_path)
+}
+
+fn bounded(upgrade: Upgrade) -> Result<WebSocketUpgrade, Refusal> {
+    let upgrade = upgrade.map_err(|error| {
+        let message = format!("a worker's link is spoken over a WebSocket: {error}");
+        ApiError::bad_request(message)
+    })?;
+    Ok(upgrade.max_message_size(LARGEST).max_frame_size(LARGEST))
 }

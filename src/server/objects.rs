@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{FromRequestParts as _, Path, Request, State, WebSocketUpgrade},
+    extract::{FromRequestParts as _, Path, Request, State, WebSocketUpgrade, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, Method, StatusCode};
@@ -33,13 +33,20 @@ pub(super) struct Call {
 }
 
 /// Serves `/apis/cube/v1/…`.
-pub(super) async fn cube(State(server): State<Arc<Server>>, Path(path): Path<String>, request: Request) -> Response {
-    serve(server, Target::parse(Api::Cube, &path), request).await
+pub(super) async fn cube(State(server): State<Arc<Server>>, path: Rest, request: Request) -> Response {
+    serve(server, target(Api::Cube, path), request).await
 }
 
 /// Serves `/api/v1/…`: Events and Namespaces, for clients that look for them in Kubernetes' core.
-pub(super) async fn core(State(server): State<Arc<Server>>, Path(path): Path<String>, request: Request) -> Response {
-    serve(server, Target::parse(Api::Core, &path), request).await
+pub(super) async fn core(State(server): State<Arc<Server>>, path: Rest, request: Request) -> Response {
+    serve(server, target(Api::Core, path), request).await
+}
+
+/// What follows in a path; an error if it is no text.
+type Rest = Result<Path<String>, PathRejection>;
+
+fn target(api: Api, path: Rest) -> Option<Target> {
+    Target::parse(api, &path.ok()?.0)
 }
 
 async fn serve(server: Arc<Server>, target: Option<Target>, request: Request) -> Response {

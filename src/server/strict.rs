@@ -1,7 +1,8 @@
-//! JSON that tells of fields that are given twice: a parser that keeps the last of them hides a mistake.
+//! JSON that tells of fields that are given twice (a parser that keeps the last of them hides a mistake), and of lists that
+//! are too long before they are in memory.
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// Parses JSON; beside it the paths of fields that are there more than once (`spec.image`). Of those the last is taken.
@@ -18,6 +19,35 @@ pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<(Value, Vec<String>)> {
     let value = here.deserialize(&mut reader)?;
     reader.end()?;
     Ok((value, doubled))
+}
+
+/// Whether a text is a list of more than `most` items, as far as it is JSON. Reads no further, and keeps nothing of it.
+pub(super) fn has_more_items(bytes: &[u8], most: usize) -> bool {
+    let mut seen = 0;
+    let counted = serde_json::Deserializer::from_slice(bytes).deserialize_seq(Counting { most, seen: &mut seen });
+    // It ends with an error when it stops before the list does; that one is not told.
+    drop(counted);
+    seen > most
+}
+
+struct Counting<'a> {
+    most: usize,
+    seen: &'a mut usize,
+}
+
+impl<'de> Visitor<'de> for Counting<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while *self.seen <= self.most && items.next_element::<IgnoredAny>()?.is_some() {
+            *self.seen += 1;
+        }
+        Ok(())
+    }
 }
 
 /// A place in the document.
@@ -144,6 +174,20 @@ mod tests {
         assert!(doubled.is_empty());
         for bad in ["", "{", "{} x", "[1,]", r#"{"a":nul}"#, &"[".repeat(10_000)] {
             assert!(parse(bad.as_bytes()).is_err(), "{bad:.20}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_counted_before_it_is_read() {
+        for (text, more) in [
+            ("[1,2,3]", false),
+            ("[1,[2,2,2],{},4]", true),
+            ("[1,2,3,4 and no more JSON", true),
+            ("[1,2,3 and no more JSON", false),
+            ("{}", false),
+            ("", false),
+        ] {
+            assert_eq!(has_more_items(text.as_bytes(), 3), more, "{text}");
         }
     }
 

@@ -159,6 +159,7 @@ async fn doubled_fields_are_refused_told_or_passed_over() {
 async fn bad_bodies_are_refused() {
     let app = App::new().await;
     app.task("web", "nginx").await;
+    let before = app.registry.store().revision();
     let web = format!("{TASKS}/web");
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let huge = format!("{{\"spec\":\"{}\"}}", "x".repeat(super::super::body::ONE_OBJECT));
@@ -167,7 +168,20 @@ async fn bad_bodies_are_refused() {
         10_001
     ])
     .to_string();
+    // Refused by its length before it is read whole: what comes after is no JSON.
+    let many_and_no_json = format!("[{}, and so on", ["{}"; 10_001].join(","));
+    let number = format!("{{\"spec\":{{\"priority\":{}}}}}", "9".repeat(1_000_000));
+    let fraction = format!("{{\"spec\":{{\"priority\":0.{}}}}}", "9".repeat(1_000_000));
     for (method, uri, content_type, body, code) in [
+        (Method::POST, TASKS, "application/json", number.as_str(), 400),
+        (Method::POST, TASKS, "application/json", fraction.as_str(), 422),
+        (
+            Method::PATCH,
+            web.as_str(),
+            "application/json-patch+json",
+            many_and_no_json.as_str(),
+            413,
+        ),
         (Method::POST, TASKS, "application/json", "", 400),
         (Method::POST, TASKS, "application/json", "{", 400),
         (Method::POST, TASKS, "application/json", "[]", 400),
@@ -230,6 +244,15 @@ async fn bad_bodies_are_refused() {
         assert_eq!(answer.code, code, "{method} {content_type} {shown}: {}", answer.text);
         assert_eq!(answer.json()["kind"], "Status");
     }
+    let latin = app
+        .send(Method::POST, TASKS, &[("content-type", JSON)], vec![b'"', 0xe9, b'"'])
+        .await;
+    assert_eq!((latin.code, &latin.json()["kind"]), (400, &json!("Status")));
+    assert_eq!(
+        app.registry.store().revision(),
+        before,
+        "what is refused writes nothing"
+    );
     let unsupported = app.send(Method::PATCH, &web, &[("content-type", "x/y")], "{}").await;
     assert!(unsupported.text.contains("application/merge-patch+json"));
 }
