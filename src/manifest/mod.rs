@@ -10,6 +10,7 @@
 //! ```
 //!
 //! Errors of admission come as field paths too: [`Document::locate`] places them by the same map.
+mod aliases;
 mod diagnostic;
 mod dispatch;
 mod reader;
@@ -34,7 +35,7 @@ pub use tree::{Content, Entry, Node, Place, Scalar, Source};
 
 /// How much is read at most; beyond it a file is refused with a word about which bound it broke.
 ///
-/// Aliases (`*name`) may stand for 100 000 values in a document, a bound of the YAML library.
+/// Aliases (`*name`) may stand for 20 000 values in a document (`aliases`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a file. A manifest is written by people; too high lets one file hold the process up for seconds.

@@ -1,4 +1,4 @@
-//! From a document's text to its tree, by the saphyr library. The one file that knows it.
+//! From a document's text to its tree, by the saphyr library. The one file that knows it, beside `aliases`.
 //!
 //! saphyr gives values with their types guessed, and stops at the first duplicate key. Here the written text is taken
 //! back from the source by each value's span, and duplicates are all told, with both places.
@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar as Guessed, ScanError, YamlData};
 
-use super::{Content, Diagnostic, Document, Entry, Limits, Node, Place, Scalar, Source, split};
+use super::{Content, Diagnostic, Document, Entry, Limits, Node, Place, Scalar, Source, aliases, split};
 
 /// Duplicate keys that are told in a document. Each costs one more parse.
 const DUPLICATES: usize = 8;
@@ -99,6 +99,11 @@ impl<'a> Reader<'a> {
                 Diagnostic::of_file(&self.source.name, message).help("write out what they stand for"),
             ));
         }
+        if let Some(at) = aliases::too_many(self.text()) {
+            let (place, most) = (self.source.place(self.byte(at)..self.byte(at)), aliases::MOST);
+            let message = format!("aliases (`*name`) stand for more than {most} values");
+            return Err(Box::new(Diagnostic::at(self.source, place, message)));
+        }
         let mut characters: Option<Vec<char>> = None;
         loop {
             let loaded = match &characters {
@@ -134,10 +139,6 @@ impl<'a> Reader<'a> {
         let end = self.part.start + self.text().trim_end().len();
         let byte = self.byte(error.marker().index()).min(end);
         let info = error.info();
-        if info.starts_with("alias expansion") {
-            let message = "aliases (`*name`) stand for more than 100000 values";
-            return Diagnostic::at(self.source, self.source.place(byte..byte), message);
-        }
         if info == "recursion limit exceeded" {
             return self.nested(byte);
         }
@@ -188,9 +189,12 @@ impl<'a> Reader<'a> {
                 return Some(Node { place, ..inner });
             }
             YamlData::Representation(..) | YamlData::BadValue | YamlData::Alias(_) => {
-                let message = "the value is not of the type that its tag says";
+                let (message, help) = match self.source.text[place.bytes.clone()].starts_with('*') {
+                    true => ("the alias stands inside of what it names", "write out what is meant"),
+                    false => ("the value is not of the type that its tag says", "leave the tag out"),
+                };
                 self.problems
-                    .push(Diagnostic::at(self.source, place, message).help("leave the tag out"));
+                    .push(Diagnostic::at(self.source, place, message).help(help));
                 return None;
             }
         };

@@ -121,3 +121,40 @@ fn several_files_and_standard_input() {
     );
     insta::assert_snapshot!("other_namespace", environment.run("validate n.yaml -n here"));
 }
+
+#[test]
+fn a_bomb_of_a_kilobyte_takes_no_memory() {
+    let environment = Environment::new();
+    let mut bomb = task("a", "  args: [x, x, x, x, x, x, x, x, x, x]\n").replace("args: ", "args: &a0 ");
+    for n in 1..10 {
+        bomb.push_str(&format!(
+            "x{n}: &a{n} [{}]\n",
+            vec![format!("*a{}", n - 1); 10].join(", ")
+        ));
+    }
+    assert!(bomb.len() < 1024);
+    environment.write("bomb.yaml", bomb);
+    environment.write("good.yaml", task("a", ""));
+    // What the process may have of its own, in KiB: as much as it takes to find a small file good, and ten MiB more.
+    let bounded = |limit: usize, file: &str| {
+        let cube = env!("CARGO_BIN_EXE_cube");
+        let words = format!("ulimit -d {limit} && exec {cube} validate -f {file}");
+        let mut bounded = Command::new("sh");
+        bounded.arg("-c").arg(words).current_dir(environment.path("."));
+        bounded
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        environment.finish(bounded.spawn().unwrap())
+    };
+    let enough = (1..64)
+        .map(|mib| mib << 10)
+        .find(|limit| bounded(*limit, "good.yaml").code == 0)
+        .unwrap();
+    let begun = Instant::now();
+    let run = bounded(enough + (10 << 10), "bomb.yaml");
+    assert_eq!(run.code, 2, "{run}");
+    assert!(run.stderr.contains("stand for more than 20000 values"), "{run}");
+    // Milliseconds by itself; a test's machine may have others to run.
+    assert!(begun.elapsed().as_secs() < 5);
+}
