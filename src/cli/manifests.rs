@@ -165,7 +165,7 @@ impl Found {
     fn directory(&mut self, path: &Path) -> Result<(), CliError> {
         let cannot = |error: io::Error| CliError::usage(format!("{} cannot be read: {error}", path.display()));
         let real = Disk.directory(path).map_err(cannot)?.path;
-        let walked = source::walk(&Disk, &real, None).map_err(cannot)?;
+        let walked = source::walk(&Disk, &real, source::Trust::Person, None).map_err(cannot)?;
         let name = |relative: &PathBuf| path.join(relative).display().to_string();
         for (relative, why) in &walked.refused {
             self.wrong

@@ -262,8 +262,9 @@ impl Actor {
                     self.urgent.insert(path);
                     touched = true;
                 }
-                // A file that is no manifest was written: nothing to us. Renamed, it may be a directory.
-                Means::Tree if changed.moved.contains(path) || *path == root => whole = true,
+                // A file that is no manifest was written: nothing to us. Renamed, it may be a directory; and a directory
+                // may have been given other rights.
+                Means::Tree if changed.moved.contains(path) || *path == root || self.is_directory(path) => whole = true,
                 Means::Tree | Means::Nothing => {}
             }
         }
@@ -287,6 +288,10 @@ impl Actor {
 
     fn is_link(&self, path: &Path) -> bool {
         matches!(self.files.look(path), Ok(Seen::Link(_) | Seen::LinkToFile(..)))
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        matches!(self.files.look(path), Ok(Seen::Directory))
     }
 
     fn next_due(&self) -> Instant {

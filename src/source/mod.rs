@@ -33,7 +33,7 @@ use crate::{registry::Registry, world::World};
 
 pub use cube_plan::prune::{APPROVED_ANNOTATION, ObjectId, Wait, digest};
 pub use tell::{Became, Fact, Tell};
-pub(crate) use walk::walk;
+pub(crate) use walk::{Trust, walk};
 
 /// What is watched, and as whom.
 #[derive(Clone, Debug)]

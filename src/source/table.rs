@@ -97,7 +97,7 @@ impl Table {
                 Err(error) => self.unwatched = Some(error.to_string()),
             }
         }
-        let walked = walk::walk(&*self.files, &directory.path, self.watch.as_mut())?;
+        let walked = walk::walk(&*self.files, &directory.path, walk::Trust::Writers, self.watch.as_mut())?;
         if self.watch.is_some() {
             self.unwatched = walked.unwatched;
         }

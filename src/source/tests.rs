@@ -280,6 +280,90 @@ async fn what_cannot_be_a_manifest_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
+async fn what_is_no_file_or_no_end_is_told_and_what_editors_leave_is_not() {
+    let bed = Bed::new().await;
+    let mut bed = bed;
+    bed.write("t0.yaml", &task("t0", "a"));
+    std::os::unix::fs::symlink("/dev/zero", bed.path("device.yaml")).unwrap();
+    std::os::unix::fs::symlink("nowhere", bed.path("dangling.yaml")).unwrap();
+    std::os::unix::fs::symlink("itself.yaml", bed.path("itself.yaml")).unwrap();
+    std::os::unix::fs::symlink(".", bed.path("loop")).unwrap();
+    fs::create_dir(bed.path("directory.yaml")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(bed.path("socket.yaml")).unwrap();
+    // No disk is so large; it has holes.
+    let sparse = fs::File::create(bed.path("sparse.yaml")).unwrap();
+    sparse.set_len(10 << 30).unwrap();
+    for passed_over in [
+        ".hidden.yaml",
+        "t0.yaml~",
+        ".t0.yaml.swp",
+        "t0.yaml.tmp",
+        "#t0.yaml#",
+        "t0.txt",
+    ] {
+        bed.write(passed_over, "[");
+    }
+    let mut deep = bed.path("d");
+    for _ in 0..40 {
+        fs::create_dir(&deep).unwrap();
+        deep.push("d");
+    }
+    bed.start();
+    for told in [
+        "invalid device.yaml: the file is a link to a device",
+        "invalid dangling.yaml: the file is a link to nothing that can be reached",
+        "invalid itself.yaml: the file is a link to nothing that can be reached",
+        "invalid loop: the file is a link to a directory; such links are not followed",
+        "invalid socket.yaml: the file is a socket, not a regular file",
+        "invalid sparse.yaml: the file is larger than 4 MiB",
+    ] {
+        bed.told(told).await;
+    }
+    let too_deep = format!("invalid {}", ["d"; 33].join("/"));
+    bed.told(&too_deep).await;
+    bed.seen("mark").await;
+    assert_eq!(bed.names(), ["mark", "t0"]);
+    for line in bed.told.all().iter() {
+        assert!(
+            !line.contains("hidden") && !line.contains("t0.") && !line.contains("invalid directory"),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn where_everybody_may_write_nothing_is_read() {
+    let open = |path: PathBuf, mode: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let mut bed = Bed::new().await;
+    bed.write("t0.yaml", &task("t0", "a"));
+    fs::create_dir(bed.path("sub")).unwrap();
+    bed.write("sub/t1.yaml", &task("t1", "a"));
+    open(bed.path("sub"), 0o777);
+    // That only its owner may take files away (as in /tmp) keeps nobody from adding some.
+    open(bed.path("."), 0o1777);
+    bed.start();
+    bed.told("gone").await;
+    bed.until("said", || {
+        bed.source()
+            .status
+            .conditions
+            .iter()
+            .any(|condition| condition.message.contains("everybody on this machine may write"))
+    })
+    .await;
+    assert_eq!(bed.names(), [""; 0]);
+    open(bed.path("."), 0o755);
+    bed.told("invalid sub: ").await;
+    bed.seen("mark").await;
+    assert_eq!(bed.names(), ["mark", "t0"], "a directory within is no better");
+    open(bed.path("sub"), 0o775);
+    bed.told("Created task/default/t1").await;
+}
+
+#[tokio::test]
 async fn links_within_are_followed_and_may_be_swapped_whole() {
     let bed = Bed::new().await;
     let mut bed = bed;

@@ -84,12 +84,27 @@ pub(super) fn look(files: &dyn Files, root: &Path, relative: &Path) -> io::Resul
     })
 }
 
+/// Who answers for what is in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// A person, who names it now.
+    Person,
+    /// Whoever may write in it, for as long as it is watched: that must not be everybody. Who writes a manifest can have
+    /// any file of the machine mounted.
+    Writers,
+}
+
 /// Looks at everything below the real directory `root`. Each directory is watched before it is read, so that nothing
 /// falls between.
 ///
 /// # Errors
-/// When the directory itself cannot be read.
-pub(crate) fn walk(files: &dyn Files, root: &Path, mut watch: Option<&mut Box<dyn Watch>>) -> io::Result<Walked> {
+/// When the directory itself cannot be read, or must not be.
+pub(crate) fn walk(
+    files: &dyn Files,
+    root: &Path,
+    trust: Trust,
+    mut watch: Option<&mut Box<dyn Watch>>,
+) -> io::Result<Walked> {
     let mut walked = Walked::default();
     let mut todo = vec![(PathBuf::new(), 0)];
     while let Some((relative, depth)) = todo.pop() {
@@ -99,7 +114,7 @@ pub(crate) fn walk(files: &dyn Files, root: &Path, mut watch: Option<&mut Box<dy
         {
             walked.unwatched = Some(error.to_string());
         }
-        let names = match files.names(&directory) {
+        let names = match trusted(files, &directory, trust).and_then(|()| files.names(&directory)) {
             Ok(names) => names,
             Err(error) if depth == 0 => return Err(error),
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -138,6 +153,14 @@ pub(crate) fn walk(files: &dyn Files, root: &Path, mut watch: Option<&mut Box<dy
         }
     }
     Ok(walked)
+}
+
+fn trusted(files: &dyn Files, directory: &Path, trust: Trust) -> io::Result<()> {
+    if trust == Trust::Writers && files.is_open_to_all(directory)? {
+        let message = "everybody on this machine may write in it, and so start containers (`chmod o-w` ends that)";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

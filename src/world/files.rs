@@ -97,6 +97,15 @@ pub trait Files: Send + Sync {
     /// When it cannot be read, is no regular file, or is larger (`FileTooLarge`).
     fn read(&self, path: &Path, most: u64) -> io::Result<Content>;
 
+    /// Whether everybody on the machine may write in a directory.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be reached.
+    fn is_open_to_all(&self, directory: &Path) -> io::Result<bool> {
+        let _ = directory;
+        Ok(false)
+    }
+
     /// Begins to tell `changes` of directories that are still to be named.
     ///
     /// # Errors
@@ -243,6 +252,10 @@ impl Files for Disk {
             stamp: stamp(&found),
             bytes,
         })
+    }
+
+    fn is_open_to_all(&self, directory: &Path) -> io::Result<bool> {
+        Ok(fs::metadata(directory)?.mode() & 0o002 != 0)
     }
 
     fn watch(&self, changes: Changes) -> io::Result<Box<dyn Watch>> {
