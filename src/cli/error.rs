@@ -191,7 +191,7 @@ impl CliError {
             Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Self::Manifests { diagnostics, .. } => {
                 for diagnostic in diagnostics {
-                    output.talk(&diagnostic.render(output.look()));
+                    output.shown(&diagnostic.render(output.look()));
                 }
                 output.talk(&self.to_string());
             }

@@ -113,7 +113,8 @@ fn waiting(context: &Context, summary: &Summary) -> Result<(), CliError> {
         let objects = words::count(source.waiting, "removal");
         context.output.line(&format!(
             "  {objects} of source {}: {}; `cube approve --show {0}` lists them, `cube approve {0}` says yes",
-            source.name, source.waiting_reason
+            source.name,
+            words::tame(&source.waiting_reason)
         ))?;
     }
     Ok(())

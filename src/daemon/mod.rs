@@ -32,7 +32,7 @@ use crate::world::World;
 pub use data_dir::{DataDir, DataDirError, store_file};
 pub use down::{Down, DownError, TakenDown, down};
 pub use engine::Choice as EngineChoice;
-pub use lines::{Format, Lines};
+pub use lines::{Format, Lines, tame};
 pub use manager::{Given, Manager, OwnWorker};
 pub use narrator::Narrator;
 pub use node::NodeOptions;

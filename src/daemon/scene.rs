@@ -10,6 +10,7 @@ use cube_plan::prune::{ObjectId, Wait};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::lines::tame;
 use crate::registry::{Object, Told, WatchEvent};
 use crate::source::{Became, Fact};
 
@@ -80,9 +81,11 @@ impl Line {
         if let Some(block) = &self.block {
             return block.clone();
         }
+        // What an engine or a registry says may hold anything.
+        let message = tame(&self.message);
         let line = match self.subject.as_str() {
-            "" => self.message.clone(),
-            subject => format!("{subject:<19} {}", self.message),
+            "" => message,
+            subject => format!("{subject:<19} {message}"),
         };
         match self.tone {
             Tone::Warning if colour => format!("\u{1b}[33m{line}\u{1b}[0m"),

@@ -137,19 +137,26 @@ impl Output {
         style.paint(text, self.out.colour)
     }
 
-    /// Talk: a line for people. That nobody hears it is no error.
+    /// Talk: lines for people. That nobody hears them is no error.
     pub fn talk(&self, text: &str) {
+        self.shown(&tame_lines(text));
+    }
+
+    /// Talk that is drawn already, with its colours.
+    pub fn shown(&self, text: &str) {
         let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
     }
 
     /// Talk: something to note.
     pub fn note(&self, text: &str) {
-        self.talk(&format!("{} {text}", Style::Note.paint("note:", self.talk.colour)));
+        let text = tame_lines(text);
+        self.shown(&format!("{} {text}", Style::Note.paint("note:", self.talk.colour)));
     }
 
     /// Talk: something to beware of.
     pub fn warn(&self, text: &str) {
-        self.talk(&format!(
+        let text = tame_lines(text);
+        self.shown(&format!(
             "{} {text}",
             Style::Warning.paint("warning:", self.talk.colour)
         ));
@@ -158,13 +165,13 @@ impl Output {
     /// Talk: what went wrong, the evidence, what to do.
     pub fn error(&self, message: &str, evidence: &[String], hint: Option<&str>) {
         let mut lines = message.lines();
-        let first = lines.next().unwrap_or_default();
+        let first = words::tame(lines.next().unwrap_or_default());
         let mut text = format!("{} {first}", Style::Error.paint("error:", self.talk.colour));
         for line in lines {
             text.push('\n');
             match line.strip_prefix("hint: ") {
                 Some(hint) => text.push_str(&self.hint(hint)),
-                None => text.push_str(&format!("  {line}")),
+                None => text.push_str(&format!("  {}", words::tame(line))),
             }
         }
         for line in evidence {
@@ -175,11 +182,11 @@ impl Output {
             text.push('\n');
             text.push_str(&self.hint(hint));
         }
-        self.talk(&text);
+        self.shown(&text);
     }
 
     fn hint(&self, hint: &str) -> String {
-        format!("{} {hint}", Style::Note.paint("hint:", self.talk.colour))
+        format!("{} {}", Style::Note.paint("hint:", self.talk.colour), tame_lines(hint))
     }
 
     /// How diagnostics are shown.
@@ -198,4 +205,10 @@ impl Output {
             (self.talk.width, self.talk.height),
         )
     }
+}
+
+/// Lines that do nothing to a terminal: what servers and engines say is in them.
+fn tame_lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(words::tame).collect();
+    lines.join("\n")
 }

@@ -5,6 +5,8 @@ use jiff::Timestamp;
 
 use crate::server;
 
+pub use crate::daemon::tame;
+
 /// How long ago, as the server's tables say it: `12s`, `3m`, `5h`, `2d4h`.
 pub fn age(now: Timestamp, at: Timestamp) -> String {
     server::table::age(Some(at), now)
@@ -85,17 +87,6 @@ pub fn list(words: &[String]) -> String {
         [one] => one.clone(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
-}
-
-/// A text on one line that does nothing to a terminal: what comes from containers may hold anything.
-pub fn tame(text: &str) -> String {
-    let shown = text.trim_end().chars().map(|c| match c {
-        '\n' | '\r' | '\t' => ' ',
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(' '),
-        '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' => '\u{fffd}',
-        c => c,
-    });
-    shown.collect()
 }
 
 #[cfg(test)]
