@@ -2,6 +2,7 @@
 mod apply;
 mod book;
 mod environment;
+mod hostile;
 mod objects;
 mod offline;
 mod output;

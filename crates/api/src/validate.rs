@@ -206,6 +206,14 @@ fn text(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
     for (index, variable) in spec.env.iter().enumerate() {
         no_nul(&|| path.field("env").index(index).field("value"), &variable.value);
     }
+    if let Some(user) = &spec.user {
+        no_nul(&|| path.field("user"), user);
+    }
+    for (index, mount) in spec.volume_mounts.iter().enumerate() {
+        if let Some(sub_path) = &mount.sub_path {
+            no_nul(&|| path.field("volumeMounts").index(index).field("subPath"), sub_path);
+        }
+    }
     let mut names = BTreeSet::new();
     for (index, variable) in spec.env.iter().enumerate() {
         if !names.insert(&variable.name) {
