@@ -192,3 +192,122 @@ async fn who_does_not_read_does_not_hold_up_the_end() {
     socket.serving.await.unwrap();
     assert_eq!(begun.elapsed().as_secs(), 5);
 }
+
+/// Connections that live in memory: ten thousand of them need no more of the system than one.
+struct Piped(tokio::sync::mpsc::UnboundedReceiver<tokio::io::DuplexStream>);
+
+impl axum::serve::Listener for Piped {
+    type Io = tokio::io::DuplexStream;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.0.recv().await {
+            Some(stream) => (stream, ()),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        Ok(())
+    }
+}
+
+struct Pipes {
+    connect: tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>,
+    registry: Registry,
+}
+
+impl Pipes {
+    async fn new(options: Options) -> Self {
+        let registry = Registry::open(Store::memory(options), World::real()).await.unwrap();
+        let state = ServerState {
+            registry: registry.clone(),
+            containers: Arc::new(Echo),
+            door: None,
+            scheduling_policy: Default::default(),
+            recorder: None,
+            info: json!({}),
+        };
+        let (connect, connected) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(super::super::serve(Piped(connected), state, CancellationToken::new()));
+        Self { connect, registry }
+    }
+
+    async fn ask(&self, request: &str) -> tokio::io::DuplexStream {
+        let (mut ours, theirs) = tokio::io::duplex(4 << 10);
+        self.connect.send(theirs).unwrap();
+        ours.write_all(request.as_bytes()).await.unwrap();
+        ours
+    }
+
+    async fn is_live(&self) -> bool {
+        let mut asked = self
+            .ask("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .await;
+        let mut answer = String::new();
+        asked.read_to_string(&mut answer).await.unwrap();
+        answer.starts_with("HTTP/1.1 200")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_idle_connections_keep_nobody_out_and_are_closed() {
+    let pipes = Pipes::new(Options::default()).await;
+    let begun = Instant::now();
+    let mut idle = Vec::new();
+    for number in 0..10_000 {
+        // Some say nothing, some begin and go on as slowly as they can.
+        idle.push(pipes.ask(["", "GET /livez HTTP/1.1\r\na: b\r\n"][number % 2]).await);
+    }
+    assert!(pipes.is_live().await);
+    for mut connection in idle {
+        let mut rest = Vec::new();
+        connection.read_to_end(&mut rest).await.unwrap();
+    }
+    assert_eq!(
+        begun.elapsed().as_secs(),
+        100,
+        "all at once, and no later than a head may take"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_watches_that_nobody_reads_hold_up_no_write_and_lose_their_places() {
+    let history = 100;
+    let pipes = Pipes::new(Options {
+        history_events: history,
+        ..Options::default()
+    })
+    .await;
+    let mut watches = Vec::new();
+    for _ in 0..1000 {
+        let from = pipes.registry.store().revision();
+        let path = format!("/apis/cube/v1/tasks?watch=1&resourceVersion={from}");
+        watches.push(pipes.ask(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await);
+    }
+    let options = crate::registry::WriteOptions::new("test");
+    // Three times what the history keeps, each larger than what a connection takes unread.
+    for number in 0..3 * history {
+        let env = json!([{ "name": "A", "value": "x".repeat(5000) }]);
+        let task = json!({ "metadata": { "name": format!("t{number}") }, "spec": { "image": "x", "env": env } });
+        pipes
+            .registry
+            .create(Kind::Task, "default", task, &options)
+            .await
+            .unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert!(pipes.is_live().await);
+    // Whoever reads at last is told what was on its way, and then that there is more than is known here.
+    for mut watch in watches.into_iter().step_by(100) {
+        let mut told = Vec::new();
+        watch.read_to_end(&mut told).await.unwrap();
+        let told = String::from_utf8_lossy(&told).into_owned();
+        let events = told.matches("\"ADDED\"").count();
+        assert!(
+            events < 2 * history,
+            "{events} events were kept for one that does not read"
+        );
+        assert!(told.contains("\"code\":410") && told.ends_with("0\r\n\r\n"), "{events}");
+    }
+}
