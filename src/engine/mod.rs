@@ -26,6 +26,7 @@ pub use docker::DockerEngine;
 pub use error::{EngineError, Result};
 pub use exec::{Ending, Exec, ExecOptions, ExecStatus, TerminalSize};
 pub use program::{PIECES, Program, Said, Told, Word};
+pub use reference::Reference;
 pub use types::{
     Action, Container, ContainerSpec, EngineEvent, EngineInfo, ImageInfo, LogChunk, LogOptions, Mount, MountSource,
     NamedImage, Network, NetworkInfo, NetworkSpec, PortSpec, Protocol, PublishedPort, PullProgress, State,

@@ -5,7 +5,7 @@ pub(super) const DOCKER_HUB: &str = "docker.io";
 
 /// An image's reference in its parts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reference<'a> {
+pub struct Reference<'a> {
     /// The registry's host and port.
     pub registry: &'a str,
     /// As written, without tag and digest.
@@ -16,7 +16,7 @@ pub(super) struct Reference<'a> {
 
 impl<'a> Reference<'a> {
     /// Reads a reference; what is wrong with it is left to the engine to say.
-    pub(super) fn parse(text: &'a str) -> Self {
+    pub fn parse(text: &'a str) -> Self {
         let (named, digest) = match text.split_once('@') {
             Some((named, digest)) => (named, Some(digest)),
             None => (text, None),
@@ -44,13 +44,13 @@ impl<'a> Reference<'a> {
     }
 
     /// The same text for every way to write the same image.
-    pub(super) fn canonical(&self) -> String {
+    pub fn canonical(&self) -> String {
         let joint = if self.tag.contains(':') { '@' } else { ':' };
         format!("{}{joint}{}", self.repository(), self.tag)
     }
 
     /// The same name, without tag and digest, for every way to write the same repository.
-    pub(super) fn repository(&self) -> &'a str {
+    pub fn repository(&self) -> &'a str {
         let mut name = self.name;
         for prefix in ["index.docker.io/", "docker.io/", "library/"] {
             name = name.strip_prefix(prefix).unwrap_or(name);
