@@ -522,11 +522,16 @@ fn held_back(look: &Look) -> Option<Step> {
     Some(Step::Wait(WaitingOn::Obstacle { until: obstacle.until }))
 }
 
-/// The next step towards having none of `containers`.
+/// The next step towards having none of `containers`. One is asked to stop after the other: the worker remembers one, and
+/// would ask two by turns for ever, each time from the beginning.
 fn clear<'a>(look: &Look, containers: impl Iterator<Item = &'a Seen>, urgent: bool) -> Option<Step> {
+    let containers: Vec<&Seen> = containers.collect();
+    let asked = |seen: &Seen| look.progress.stopping.as_ref().is_some_and(|(id, _)| *id == seen.id);
+    let one_is_asked = containers.iter().any(|seen| asked(seen) && seen.state.is_alive());
     let mut waiting = None;
     for seen in containers {
         match seen.state {
+            SeenState::Running | SeenState::Paused if one_is_asked && !asked(seen) => {}
             SeenState::Running | SeenState::Paused => match stop(look, seen) {
                 Step::Wait(reason) => waiting = waiting.or(Some(Step::Wait(reason))),
                 step => return Some(step),

@@ -1,3 +1,5 @@
+mod worlds;
+
 use cube_api::condition;
 use cube_api::task::{RestartPolicy, Task, TaskStatus, Termination};
 use serde_json::json;
@@ -704,4 +706,45 @@ fn a_clock_that_is_set_changes_no_wait() {
     };
     judge(&mut progress, end, RestartPolicy::Always);
     assert_eq!(progress.ended_at, Some(at(0)));
+}
+
+#[test]
+fn two_that_do_not_heed_a_signal_are_stopped_one_after_the_other() {
+    let mut task = task();
+    task.metadata.deletion_timestamp = Some(at(0));
+    let mut containers = vec![
+        seen(&task, 1, SeenState::Running),
+        seen(&task, 2, SeenState::Running),
+        seen(&task, 3, exited(0)),
+    ];
+    assert_eq!(
+        step(&task, &containers, &present(), at(0)),
+        Step::Signal("id1".to_owned())
+    );
+    let asked = |id: &str, since| Progress {
+        stopping: Some((id.to_owned(), at(since))),
+        ..present()
+    };
+    let third = Step::Remove {
+        id: "id3".to_owned(),
+        urgent: true,
+    };
+    assert_eq!(
+        step(&task, &containers, &asked("id1", 0), at(1)),
+        third,
+        "what is dead goes meanwhile"
+    );
+    containers.pop();
+    let waits = Step::Wait(WaitingOn::Stopping { until: at(30) });
+    assert_eq!(step(&task, &containers, &asked("id1", 0), at(1)), waits);
+    assert_eq!(
+        step(&task, &containers, &asked("id1", 0), at(30)),
+        Step::Kill("id1".to_owned())
+    );
+    containers[0].state = exited(137);
+    containers.swap(0, 1);
+    assert_eq!(
+        step(&task, &containers, &asked("id1", 0), at(31)),
+        Step::Signal("id2".to_owned())
+    );
 }
