@@ -89,6 +89,8 @@ fn signed(duration: Duration) -> SignedDuration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -135,5 +137,50 @@ mod tests {
             excess.contains(&("quiet".to_owned(), "e".to_owned())),
             "the oldest of all"
         );
+    }
+
+    proptest! {
+        // Each case has thousands of Events.
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 24, ..ProptestConfig::default() })]
+
+        /// Whatever happened when: what is left is neither too old nor too many, what goes is older than what stays in its
+        /// place, and once it is gone nothing more goes.
+        #[test]
+        fn what_is_left_is_young_and_few(
+            rooms in prop::collection::vec((0..1200_i64, 0..4000_i64, 1..5_i64), 1..4),
+            again in prop::collection::vec((0..4_usize, 0..1200_i64, 0..8000_i64), 0..20),
+            now in 0..9000_i64,
+        ) {
+            let mut shelf = Shelf::default();
+            let mut model = BTreeMap::new();
+            let mut set = |room: usize, number: i64, second: i64| {
+                let (room, name) = (format!("n{room}"), format!("e{number}"));
+                shelf.set(&room, &name, at(second));
+                model.insert((room, name), at(second));
+            };
+            for (room, (count, first, apart)) in rooms.iter().enumerate() {
+                (0..*count).for_each(|number| set(room, number, first + number * apart));
+            }
+            again.iter().for_each(|(room, number, second)| set(*room, *number, *second));
+            let going = shelf.excess(at(now));
+            let oldest = at(now).saturating_sub(signed(KEPT)).unwrap();
+            for id in &going {
+                let when = model.remove(id).expect("only what is there goes, and goes once");
+                let fellows = model.iter().filter(|((room, _), _)| *room == id.0);
+                let younger = fellows.filter(|(_, other)| **other >= when).count();
+                prop_assert!(when <= oldest || younger >= MOST_OF_NAMESPACE, "{:?} goes and need not", id);
+                shelf.remove(&id.0, &id.1);
+            }
+            prop_assert!(model.values().all(|when| *when > oldest));
+            prop_assert_eq!(shelf.at.len(), model.len());
+            prop_assert_eq!(shelf.by_time.len(), model.len());
+            prop_assert!(shelf.of_namespace.values().all(|room| !room.is_empty() && room.len() <= MOST_OF_NAMESPACE));
+            prop_assert_eq!(shelf.excess(at(now)), Vec::new());
+            if let Some(next) = shelf.next(at(now)) {
+                prop_assert!(next >= TOGETHER);
+                let then = at(now).saturating_add(signed(next)).unwrap();
+                prop_assert!(!shelf.excess(then).is_empty(), "nothing goes when it was said to");
+            }
+        }
     }
 }

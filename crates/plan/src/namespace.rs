@@ -73,6 +73,8 @@ pub fn held_condition(held: &[(String, &[String])]) -> Option<Condition> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -99,5 +101,51 @@ mod tests {
              task/c is held by finalizer example.com/x; and 1 more"
         );
         assert_eq!(decide(&going, &[]), Decision::Release);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever is in it: nothing of it goes while it stays, nothing is asked to go twice, it is let go when it is empty and
+        /// not before, and what it waits for at last is held by others.
+        #[test]
+        fn it_goes_with_the_last_of_what_is_in_it(
+            deleting in any::<bool>(),
+            objects in prop::collection::vec((any::<bool>(), any::<bool>(), any::<bool>()), 0..8),
+        ) {
+            let meta = |deleting: bool, finalizers: Vec<&str>| ObjectMeta {
+                deletion_timestamp: deleting.then_some(jiff::Timestamp::UNIX_EPOCH),
+                finalizers: finalizers.into_iter().map(str::to_owned).collect(),
+                ..ObjectMeta::default()
+            };
+            let namespace = meta(deleting, Vec::new());
+            let made = objects.into_iter().map(|(going, own, foreign)| {
+                let own = own.then_some("cube/container").into_iter();
+                meta(going, own.chain(foreign.then_some("example.com/x")).collect())
+            });
+            let mut objects: Vec<ObjectMeta> = made.collect();
+            for _ in 0..3 {
+                let look: Vec<&ObjectMeta> = objects.iter().collect();
+                match decide(&namespace, &look) {
+                    Decision::Stays => prop_assert!(!deleting),
+                    Decision::Empty(there) => {
+                        prop_assert!(deleting && !there.is_empty());
+                        for index in there {
+                            prop_assert!(!objects[index].is_deleting());
+                            objects[index].deletion_timestamp = Some(jiff::Timestamp::UNIX_EPOCH);
+                        }
+                        // Whoever holds them for Cube lets go.
+                        objects.iter_mut().for_each(|meta| meta.finalizers.retain(|held| is_foreign(held)));
+                        objects.retain(|meta| !meta.finalizers.is_empty());
+                    }
+                    Decision::Waits { held } => {
+                        prop_assert!(deleting && objects.iter().all(ObjectMeta::is_deleting));
+                        let is_held = |index: &usize| objects[*index].finalizers.iter().any(|held| is_foreign(held));
+                        prop_assert_eq!(held, (0..objects.len()).filter(is_held).collect::<Vec<_>>());
+                    }
+                    Decision::Release => prop_assert!(deleting && objects.is_empty()),
+                }
+            }
+        }
     }
 }

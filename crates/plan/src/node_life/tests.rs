@@ -1,5 +1,6 @@
 //! Tables of what becomes of a node's Tasks.
 use cube_api::{kinds::Resource as _, node::Taint, task::Phase};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -316,5 +317,153 @@ fn a_disaster_is_more_than_half_of_three_or_more_within_a_minute() {
     ] {
         let at = lost.iter().map(|second| at(*second));
         assert_eq!(is_disaster(nodes, at), expected, "{nodes} {lost:?}");
+    }
+}
+
+/// A Task of any sort, as numbers: its data, its owner, whether it is deleted, over, or on its way already, and what it
+/// puts up with.
+fn any_task() -> impl Strategy<Value = (u8, bool, bool, bool, u8, i64, i32)> {
+    (
+        0..3_u8,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        0..3_u8,
+        0..200_i64,
+        0..3_i32,
+    )
+}
+
+fn made(
+    number: usize,
+    (data, owned, going, over, asked, tolerates, priority): (u8, bool, bool, bool, u8, i64, i32),
+) -> Task {
+    let name = format!("t{number}");
+    let mut task = match data {
+        0 => with_data(&name),
+        _ => plain(&name),
+    };
+    if owned {
+        task.metadata.owner_references = replaced("x").metadata.owner_references;
+    }
+    if going {
+        task.metadata.deletion_timestamp = Some(at(0));
+    }
+    if over {
+        task.status.phase = Phase::Completed;
+    }
+    if asked == 0 {
+        task.status.eviction = Some(Eviction {
+            reason: DRAINED.to_owned(),
+            after_replacement: owned,
+            ..Eviction::default()
+        });
+    }
+    task.spec.priority = priority;
+    if tolerates > 0 {
+        // 150 and more: for ever.
+        let seconds = (tolerates < 150).then_some(tolerates);
+        let toleration = json!({ "operator": "Exists", "tolerationSeconds": seconds });
+        task.spec.tolerations = vec![serde_json::from_value(toleration).unwrap()];
+    }
+    task
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever a node and its Tasks are: data is never given up while the Node is there, no more Tasks are taken than may
+    /// be, none for which it is not time, none is asked to leave twice; and once it is carried out nothing more is done.
+    #[test]
+    fn nothing_is_taken_that_must_stay(
+        ready in prop_oneof![Just("True"), Just("False"), Just("Unknown")],
+        since in 0..100_i64,
+        silence in 0..60_i64,
+        deleted in any::<bool>(),
+        tainted in any::<bool>(),
+        parallel in 0..4_u32,
+        allowance in prop_oneof![Just(usize::MAX), 0..3_usize],
+        tasks in prop::collection::vec(any_task(), 0..8),
+    ) {
+        let mut spec = json!({});
+        if tainted {
+            spec["taints"] = json!([{ "key": "k", "effect": "NoExecute" }]);
+        }
+        if parallel > 0 {
+            spec["drain"] = json!({ "maxParallel": parallel });
+        }
+        let mut node = node(ready, since, spec);
+        let mut tasks: Vec<Task> = tasks.into_iter().enumerate().map(|(number, task)| made(number, task)).collect();
+        let look = |node: &Node, tasks: &[Task]| {
+            let tasks: Vec<&Task> = tasks.iter().collect();
+            decide(&Look {
+                name: "n",
+                node: (!deleted).then_some(node),
+                silence: SignedDuration::from_secs(silence),
+                tasks: &tasks,
+                tainted_since: &BTreeMap::new(),
+                allowance,
+                now: at(100),
+            })
+        };
+        let lost = silence >= GRACE.as_secs() || (ready == "False" && !deleted);
+        let decision = look(&node, &tasks);
+        let mut taken = Vec::new();
+        for change in &decision.moves {
+            let (Move::Evict(index, _) | Move::Keep(index) | Move::Tell(index, _) | Move::Release { task: index, .. }) = change;
+            let task = &tasks[*index];
+            let going = task.metadata.is_deleting();
+            prop_assert!(going || !task.status.phase.is_over(), "one that is over is let be");
+            let with_data = data_on_node(task).is_some();
+            match change {
+                Move::Release { .. } => {
+                    taken.push(*index);
+                    prop_assert!(lost, "it is there");
+                    prop_assert!(deleted || going || !with_data, "its data is there");
+                    let patient = task.spec.tolerations.iter().any(|toleration| toleration.toleration_seconds.is_none());
+                    prop_assert!(deleted || !patient, "it puts up with it for ever");
+                }
+                Move::Evict(_, eviction) => {
+                    prop_assert!(!lost && !going && !with_data && task.status.eviction.is_none());
+                    prop_assert!(tainted || parallel > 0);
+                    prop_assert_eq!(eviction.after_replacement, task.metadata.controller().is_some());
+                }
+                Move::Keep(_) => prop_assert!(!lost && task.status.eviction.is_some() && (parallel == 0 || deleted)),
+                Move::Tell(_, status) => prop_assert!(lost && !going && **status != task.status),
+            }
+        }
+        prop_assert!(taken.len() <= allowance);
+        prop_assert!(decision.held_back == 0 || taken.len() == allowance, "held back, though more may be taken");
+        prop_assert!(decision.held_back == 0 || decision.again.is_some());
+        let leaving = |tasks: &[Task]| {
+            let drained = tasks.iter().filter(|task| {
+                let eviction = task.status.eviction.as_ref();
+                eviction.is_some_and(|eviction| eviction.reason == DRAINED) && !task.metadata.is_deleting()
+            });
+            drained.count()
+        };
+        let before = leaving(&tasks);
+        for change in decision.moves {
+            match change {
+                Move::Evict(index, eviction) => tasks[index].status.eviction = Some(eviction),
+                Move::Keep(index) => tasks[index].status.eviction = None,
+                Move::Tell(index, status) => tasks[index].status = *status,
+                Move::Release { .. } => {}
+            }
+        }
+        prop_assert!(leaving(&tasks) <= before.max(parallel as usize), "more leave than may at a time");
+        for condition in decision.conditions {
+            condition::set(&mut node.status.conditions, condition, at(100));
+        }
+        if let Some(kind) = decision.without {
+            node.status.conditions.retain(|condition| condition.kind != kind);
+        }
+        if allowance == usize::MAX {
+            let mut left = 0..;
+            tasks.retain(|_| !taken.contains(&left.next().unwrap()));
+            let again = look(&node, &tasks);
+            prop_assert_eq!(again.moves, Vec::new());
+            prop_assert_eq!(again.conditions, Vec::new());
+        }
     }
 }

@@ -1,4 +1,5 @@
 use cube_api::{probe::Healthcheck, task::TaskSpec};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -355,4 +356,105 @@ fn however_late_the_questions_come_they_are_a_period_apart() {
     assert_eq!(health.due(hour), [], "it is under way");
     health.answered(ProbeKind::Liveness, &Answer::good("ok"), hour, Timestamp::UNIX_EPOCH);
     assert_eq!(health.next(), Some(hour + Duration::from_secs(1)));
+}
+
+/// One probe of each kind that is wished, with figures of any sort.
+fn any_checks() -> impl Strategy<Value = Vec<Check>> {
+    let check = (0..4_u64, 1..5_u64, 1..4_u32, 1..4_u32, any::<bool>());
+    prop::collection::vec(prop::option::of(check), 3).prop_map(|given| {
+        let kinds = [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness];
+        let made = kinds.into_iter().zip(given).filter_map(|(kind, given)| {
+            let (delay, period, failures, successes, exec) = given?;
+            let action = match exec {
+                true => Action::Exec { command: Vec::new() },
+                false => Action::Tcp {
+                    host: None,
+                    port: Some(80),
+                },
+            };
+            Some(Check {
+                kind,
+                action,
+                initial_delay: Duration::from_secs(delay),
+                period: Duration::from_secs(period),
+                timeout: Duration::from_secs(1),
+                // Others than readiness need one, as admission has it.
+                success_threshold: if kind == ProbeKind::Readiness { successes } else { 1 },
+                failure_threshold: failures,
+                lenient: Duration::ZERO,
+                grace: None,
+            })
+        });
+        made.collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is asked and answered: nothing is asked before its time or while it is under way, a container is given up
+    /// only after so many failures in a row as are wished and a period for each, and it is ready only after so many successes.
+    #[test]
+    fn questions_have_their_time_and_answers_their_weight(
+        checks in any_checks(),
+        answers in prop::collection::vec((0..4_u8, 0..3000_u64), 1..60),
+        chance in any::<u64>(),
+    ) {
+        let mut health = Health::new(checks.clone(), Duration::ZERO, &[], chance);
+        let mut now = Duration::ZERO;
+        let mut failures: std::collections::BTreeMap<ProbeKind, u32> = Default::default();
+        let mut successes: std::collections::BTreeMap<ProbeKind, u32> = Default::default();
+        let of = |kind: ProbeKind| checks.iter().find(|check| check.kind == kind);
+        let mut started = of(ProbeKind::Startup).is_none();
+        for (answer, late) in answers {
+            let Some(next) = health.next() else {
+                let goes_on = checks.iter().any(|check| check.kind != ProbeKind::Startup || !started);
+                prop_assert!(!goes_on || health.unhealthy().is_some(), "nothing is ever asked again");
+                break;
+            };
+            // Whoever asks may come late.
+            now = now.max(next) + Duration::from_millis(late);
+            let due = health.due(now);
+            prop_assert!(!due.is_empty(), "said to be due, and is not");
+            prop_assert!(health.due(now).is_empty(), "what is under way is not asked again");
+            for check in due {
+                prop_assert!(now >= check.initial_delay, "{:?} before its delay", check.kind);
+                prop_assert_eq!(check.kind == ProbeKind::Startup, !started, "the others wait for the start");
+                let said = match answer {
+                    0 => Answer::none("no engine"),
+                    1 => Answer::bad("no", "details"),
+                    _ => Answer::good("yes"),
+                };
+                let (bad, good) = (failures.entry(check.kind).or_default(), successes.entry(check.kind).or_default());
+                match said.good {
+                    Some(true) => (*bad, *good) = (0, *good + 1),
+                    Some(false) => (*bad, *good) = (*bad + 1, 0),
+                    None => {}
+                }
+                let result = |health: &Health| {
+                    let probes = health.probes();
+                    probes.into_iter().find(|status| status.probe == check.kind).unwrap().result
+                };
+                let before = result(&health);
+                let at = Timestamp::from_millisecond(now.as_millis() as i64).unwrap();
+                health.answered(check.kind, &said, now, at);
+                let after = result(&health);
+                match after {
+                    _ if before == after => {}
+                    ProbeResult::Failure => {
+                        prop_assert!(*bad >= check.failure_threshold, "{bad} failures in a row are no failure");
+                        let least = check.initial_delay + check.period * check.failure_threshold;
+                        prop_assert!(now >= least, "given up after {now:?}, which is sooner than {least:?}");
+                    }
+                    ProbeResult::Success => prop_assert!(*good >= check.success_threshold, "{good} are no success"),
+                    ProbeResult::Unknown => prop_assert!(false, "what was known is known"),
+                }
+                started |= check.kind == ProbeKind::Startup && after == ProbeResult::Success;
+            }
+            let probes = health.probes();
+            let content = |kind| probes.iter().find(|status| status.probe == kind).is_none_or(|status| status.result == ProbeResult::Success);
+            prop_assert_eq!(is_ready(&probes), content(ProbeKind::Startup) && content(ProbeKind::Readiness));
+            prop_assert_eq!(is_ready(&probes), waits_for(&probes).is_none());
+        }
+    }
 }

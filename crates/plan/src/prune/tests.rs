@@ -286,6 +286,65 @@ proptest! {
         prop_assert!(gone.len() <= FEW.max(had * PERCENT / 100));
     }
 
+    /// However time passes, files go and come and people say yes to what they were shown: what leaves without a yes never
+    /// comes to more than the bound within a window, and what was said to wait leaves with a yes alone.
+    #[test]
+    fn beyond_the_bound_nothing_goes_without_a_yes(
+        had in 1usize..40,
+        steps in prop::collection::vec((
+            prop::collection::btree_set(0usize..40, 0..9),
+            prop::collection::btree_set(0usize..40, 0..3),
+            0i64..900,
+            prop_oneof![3 => Just(0u8), 1 => Just(1), 1 => Just(2)],
+        ), 1..12),
+    ) {
+        let mut world = seen(0..had, 0..had);
+        let mut said: BTreeSet<usize> = (0..had).collect();
+        let mut shown: Vec<ObjectId> = Vec::new();
+        let mut second = 0;
+        for (gone, back, passes, yes) in steps {
+            said.retain(|n| !gone.contains(n));
+            said.extend(back.iter().filter(|n| **n < had && world.owned.contains_key(&id(**n))));
+            second += passes;
+            world.now = at(second);
+            world.scan = Scan::Complete(ids(said.iter().copied()));
+            // A yes to what was shown last, or to something else.
+            world.approved = match yes {
+                0 => None,
+                1 => Some(digest(&shown)),
+                _ => Some(digest(&[id(41)])),
+            };
+            let had_now = world.owned.len();
+            let decision = decide_prune(&world);
+            if let Some(why) = &decision.why {
+                prop_assert!(decision.remove.is_empty() && !decision.waiting.is_empty());
+                prop_assert!(why.needs_yes(), "the directory is quiet and whole: {why}");
+            }
+            if decision.approved {
+                prop_assert_eq!(world.approved.as_ref(), Some(&digest(&decision.remove)), "a yes is to exactly these");
+            }
+            let recent = world.removed.iter().filter(|(object, at)| is_recent(*at, world.now) && !decision.remove.contains(object));
+            let all = recent.filter(|(object, _)| !ids(said.iter().copied()).contains(object)).count();
+            for object in &decision.remove {
+                prop_assert!(!ids(said.iter().copied()).contains(object), "{object} is in a file");
+                prop_assert!(decision.approved || !world.waited.contains(object), "{object} waited for a yes");
+                world.owned.remove(object);
+                world.waited.remove(object);
+                if !decision.approved {
+                    world.removed.push((object.clone(), world.now));
+                }
+            }
+            let left = all + decision.remove.len();
+            let bound = FEW.max((had_now + all) * PERCENT / 100);
+            prop_assert!(decision.approved || decision.remove.is_empty() || left <= bound, "{left} of {bound}");
+            if decision.why.as_ref().is_some_and(|why| matches!(why, Wait::TooMany { .. } | Wait::StillWaits { .. })) {
+                world.waited.extend(decision.waiting.iter().cloned());
+            }
+            world.waited.retain(|object| !ids(said.iter().copied()).contains(object));
+            shown = decision.waiting;
+        }
+    }
+
     /// With a scan that is not complete nothing goes, whatever else is so.
     #[test]
     fn nothing_goes_unread(had in 0usize..20, quiet in 0u64..5, yes in any::<bool>()) {
