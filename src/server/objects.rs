@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRequestParts as _, Path, Request, State, WebSocketUpgrade, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::{
     Server, accept,
@@ -34,19 +34,25 @@ pub(super) struct Call {
 
 /// Serves `/apis/cube/v1/…`.
 pub(super) async fn cube(State(server): State<Arc<Server>>, path: Rest, request: Request) -> Response {
-    serve(server, target(Api::Cube, path), request).await
+    serve(server, target(Api::Cube, path, request.uri()), request).await
 }
 
 /// Serves `/api/v1/…`: Events and Namespaces, for clients that look for them in Kubernetes' core.
 pub(super) async fn core(State(server): State<Arc<Server>>, path: Rest, request: Request) -> Response {
-    serve(server, target(Api::Core, path), request).await
+    serve(server, target(Api::Core, path, request.uri()), request).await
 }
 
 /// What follows in a path; an error if it is no text.
 type Rest = Result<Path<String>, PathRejection>;
 
-fn target(api: Api, path: Rest) -> Option<Target> {
-    Target::parse(api, &path.ok()?.0)
+fn target(api: Api, path: Rest, uri: &Uri) -> Option<Target> {
+    // A slash that is written so is part of a name, and no name has one: taken for a slash it would lead elsewhere.
+    let escaped_slash = uri
+        .path()
+        .as_bytes()
+        .windows(3)
+        .any(|three| three.eq_ignore_ascii_case(b"%2f"));
+    Target::parse(api, &path.ok()?.0).filter(|_| !escaped_slash)
 }
 
 async fn serve(server: Arc<Server>, target: Option<Target>, request: Request) -> Response {

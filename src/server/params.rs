@@ -134,6 +134,9 @@ impl Params {
         if command.iter().all(String::is_empty) {
             return Err(ApiError::bad_request("say which program: command=…, once for each word").into());
         }
+        if command.iter().any(|word| word.contains('\0')) {
+            return Err(ApiError::bad_request("no word of a command can have a NUL character").into());
+        }
         Ok(ExecOptions {
             command,
             stdin: self.flag("stdin"),

@@ -1,6 +1,7 @@
 //! The dialect through the router, over a store in memory.
 mod connecting;
 mod discovering;
+mod hostile;
 mod programs;
 mod reading;
 mod watching;

@@ -74,6 +74,7 @@ async fn what_cannot_be_run_is_refused_before_anything_is_opened() {
     app.task("pending", "x").await;
     for (path, code, words) in [
         ("t/exec", 400, "which program"),
+        ("t/exec?command=sh&command=a%00b", 400, "NUL"),
         ("gone/exec?command=x", 404, "gone"),
         ("nobody/exec?command=x", 404, "nobody"),
         ("pending/exec?command=x", 400, "no node has it yet"),
