@@ -1,11 +1,11 @@
 //! `cube proxy`: the API for programs that cannot speak to a Unix socket (kubectl, browsers' tools), on this machine alone.
 //!
 //! Whoever can open a page in a browser here could make it send requests to a port of this machine: so a request must
-//! name this machine as its `Host`, and come from no page of elsewhere (`Origin`).
+//! name this machine as its `Host`, come from no page of elsewhere (`Origin`, `Sec-Fetch-Site`), and have no form's body.
 use std::{convert::Infallible, net::Ipv4Addr};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -76,6 +76,10 @@ async fn forward(client: &Client, mut request: Request<Incoming>) -> Answer {
     if let Err(why) = is_local(request.headers(), request.uri()) {
         return refuse(StatusCode::FORBIDDEN, "Forbidden", &why);
     }
+    if request.method() == Method::POST && is_a_forms(request.headers()) {
+        let why = "a request that makes something must say that its body is JSON (`content-type: application/json`)";
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", why);
+    }
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let Ok(target) = target.parse::<Uri>() else {
         return refuse(StatusCode::BAD_REQUEST, "BadRequest", "the path cannot be read");
@@ -136,6 +140,13 @@ fn is_local(headers: &HeaderMap, uri: &Uri) -> Result<(), String> {
             "the request is for the host {host:?}; this proxy answers for localhost alone"
         ));
     }
+    // Browsers say so themselves, also of requests whose origin they do not tell.
+    if headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site == "cross-site" || site == "same-site")
+    {
+        return Err("the request is from a page of elsewhere; this proxy answers to this machine's alone".to_owned());
+    }
     for origin in headers.get_all(header::ORIGIN) {
         let origin = origin.to_str().unwrap_or_default();
         let host = origin
@@ -148,6 +159,19 @@ fn is_local(headers: &HeaderMap, uri: &Uri) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether a body is, or may be, one that any page's form can send without being asked first.
+fn is_a_forms(headers: &HeaderMap) -> bool {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|text| text.to_str().ok());
+    let name = given.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
+    let forms = [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+    ];
+    forms.iter().any(|form| name.eq_ignore_ascii_case(form))
 }
 
 fn without_port(host: &str) -> &str {

@@ -59,6 +59,7 @@ fn requests_go_through_if_they_are_for_this_machine() {
         "Host: localhost\r\nOrigin: http://evil.example\r\n",
         "Host: localhost\r\nOrigin: null\r\n",
         "Host: localhost\r\nHost: evil.example\r\n",
+        "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n",
     ] {
         let answer = get(more);
         assert!(answer.starts_with("HTTP/1.1 403"), "{more}: {answer}");
@@ -72,6 +73,26 @@ fn requests_go_through_if_they_are_for_this_machine() {
         proxy.1
     ));
     assert!(made.starts_with("HTTP/1.1 201"), "{made}");
+    // What any page's form can send makes nothing, and no page is told that it may ask.
+    for form in [
+        "",
+        "Content-Type: text/plain\r\n",
+        "Content-Type: multipart/form-data; boundary=x\r\n",
+    ] {
+        let refused = proxy.ask(&format!(
+            "POST /apis/cube/v1/namespaces HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{form}Content-Length: \
+             {length}\r\n\r\n{body}"
+        ));
+        assert!(refused.starts_with("HTTP/1.1 415"), "{form}: {refused}");
+    }
+    for origin in ["http://evil.example", "http://localhost:3000"] {
+        let asked = proxy.ask(&format!(
+            "OPTIONS /apis/cube/v1/namespaces HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nOrigin: {origin}\r\n\
+             Access-Control-Request-Method: DELETE\r\n\r\n"
+        ));
+        assert!(!asked.starts_with("HTTP/1.1 2"), "{asked}");
+        assert!(!asked.to_lowercase().contains("access-control-"), "{asked}");
+    }
     // Cube's own command line through it.
     let run = environment.run(&format!("get ns -o name --server http://{}", proxy.1));
     assert_eq!(
