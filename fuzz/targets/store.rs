@@ -60,7 +60,7 @@ fn changed(mut file: Vec<u8>, changes: &[u8]) -> Vec<u8> {
             2 => file[run].fill(with[0]),
             3 => {
                 // What is elsewhere in the file: whole sectors that were right, once.
-                let from = full[number(&with[..2]) % full.len()];
+                let from = full[number(&with[..2]) % full.len()].min(file.len());
                 let length = run.len().min(file.len().saturating_sub(from));
                 file.copy_within(from..from + length, run.start);
             }
