@@ -4,13 +4,12 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use cube::{
     client::{Client, Endpoint},
     daemon::{Given, Lines, Manager, OwnWorker, worker as daemon_worker},
-    registry::Registry,
     source,
     store::{self, Store},
     worker::{self, Ground, Identity, Reserved, link::dial, subnets::Range},
@@ -30,6 +29,7 @@ use crate::{
     network::Net,
     notes::Cabinet,
     oracle::Oracle,
+    trap::Trap,
     world::{Clock, Outside},
 };
 
@@ -98,15 +98,21 @@ pub struct Cluster {
     machines: BTreeMap<String, Machine>,
     /// The cluster's id.
     id: String,
-    live: Live,
+    trap: Trap,
 }
 
-/// The manager's state while its process lives.
-type Live = Arc<Mutex<Option<Registry>>>;
+/// Where the worker of each node runs.
+fn workers(layout: &Layout) -> BTreeMap<String, String> {
+    let own = |n: usize| layout.own && n == 0;
+    let nodes = layout.nodes.iter().enumerate();
+    nodes
+        .map(|(n, (node, ..))| (node.clone(), if own(n) { MANAGER.to_owned() } else { node.clone() }))
+        .collect()
+}
 
 impl Cluster {
     /// A cluster of which nothing runs yet.
-    pub fn new(layout: Layout, chance: &Chance, history: History) -> Self {
+    pub fn new(layout: Layout, chance: &Chance, history: History, trap: Trap) -> Self {
         let net = Net::new(chance.fork("network"), layout.latency.0);
         let mut machines = BTreeMap::from([(MANAGER.to_owned(), Machine::new(chance.fork("notes of the manager")))]);
         let mut dockers = BTreeMap::new();
@@ -137,7 +143,7 @@ impl Cluster {
             machines.insert(node.clone(), machine);
         }
         let id = format!("{:016x}", chance.fork("cluster").number());
-        let platter = Platter::new();
+        let platter = Platter::new(trap.clone());
         // A new store's file comes to its place whole, which no fault can come between.
         let disk = platter.of(Process::default());
         let options = store::Options {
@@ -146,7 +152,7 @@ impl Cluster {
         };
         let made = Store::over(move || Ok(disk.clone()), options);
         drop(made.map_err(|error| history.violated("start", error)));
-        let oracle = Oracle::new(history.clone(), &id, dockers.clone());
+        let oracle = Oracle::new(history.clone(), &id, dockers.clone(), workers(&layout), trap.clone());
         Self {
             layout,
             history,
@@ -158,7 +164,7 @@ impl Cluster {
             chance: chance.clone(),
             machines,
             id,
-            live: Live::default(),
+            trap,
         }
     }
 
@@ -166,11 +172,6 @@ impl Cluster {
     pub fn client(&self, who: &str) -> Client {
         let network = self.net.of(who, Process::default());
         Client::new(Endpoint::Unix(SOCKET.into()), network)
-    }
-
-    /// The manager's objects, while it lives.
-    pub fn registry(&self) -> Option<Registry> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The machines that have a process: the manager's, and the nodes'.
@@ -234,6 +235,7 @@ impl Cluster {
             network: self.net.of(name, process.clone()),
             booted_at: machine.booted_at,
         };
+        self.trap.process(name, process);
         machine.process = Some(process.clone());
         Some(outside.world())
     }
@@ -272,7 +274,7 @@ impl Cluster {
         let (faulty, this) = (self.platter.clone(), process.clone());
         let (disk, chance) = (self.platter.of(process.clone()), self.chance.fork("disk"));
         let (latency, history_events) = (self.layout.latency.1, self.layout.history_events);
-        let (oracle, history, live) = (self.oracle.clone(), self.history.clone(), self.live.clone());
+        let (oracle, history) = (self.oracle.clone(), self.history.clone());
         let options = store::Options {
             history_events,
             ..store::Options::default()
@@ -303,7 +305,6 @@ impl Cluster {
                     return this.kill();
                 }
             };
-            *live.lock().unwrap_or_else(PoisonError::into_inner) = Some(manager.registry.clone());
             for (n, world) in worlds.into_iter().enumerate().skip(1) {
                 let options = source::Options {
                     name: source::name_of(&folder_path(n)),
@@ -389,7 +390,6 @@ impl Cluster {
         }
         if name == MANAGER {
             self.net.deafen(SOCKET);
-            *self.live.lock().unwrap_or_else(PoisonError::into_inner) = None;
             self.oracle.closed();
             for folder in &self.folders {
                 folder.forget_watchers();

@@ -109,13 +109,6 @@ impl Folder {
             });
         });
     }
-
-    /// What the files say, by name.
-    pub fn texts(&self) -> BTreeMap<String, Vec<u8>> {
-        let inner = self.inner();
-        let texts = inner.files.iter();
-        texts.map(|(name, file)| (name.clone(), file.bytes.clone())).collect()
-    }
 }
 
 impl Inner {

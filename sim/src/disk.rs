@@ -1,14 +1,14 @@
 //! The disk beneath the store: what is synced is there, what is not may be lost or torn by a power cut, and it can fail.
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use cube::world::process::Process;
 use redb::StorageBackend;
 
-use crate::chance::Chance;
+use crate::{chance::Chance, trap::Trap};
 
 const PAGE: usize = 4096;
 
@@ -82,11 +82,11 @@ pub enum Fault {
 }
 
 /// A disk that outlives who opens it. Cloning gives another handle to the same one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Platter(Arc<Mutex<Inner>>);
 
-#[derive(Debug)]
 struct Inner {
+    trap: Trap,
     /// What is read: the system's cache.
     cache: Image,
     /// What is there for sure.
@@ -94,21 +94,18 @@ struct Inner {
     pending: Vec<Change>,
     fault: Fault,
     failed: bool,
-    syncs: u64,
-    writes: u64,
 }
 
 impl Platter {
     /// An empty disk.
-    pub fn new() -> Self {
+    pub fn new(trap: Trap) -> Self {
         Self(Arc::new(Mutex::new(Inner {
+            trap,
             cache: Image::default(),
             durable: Image::default(),
             pending: Vec::new(),
             fault: Fault::None,
             failed: false,
-            syncs: 0,
-            writes: 0,
         })))
     }
 
@@ -164,52 +161,14 @@ impl Platter {
         inner.fault = Fault::None;
     }
 
-    /// Flips a bit of what is there, and says where.
-    pub fn flip_a_bit(&self, chance: &Chance) -> usize {
-        let mut inner = self.inner();
-        let pages: Vec<usize> = inner.durable.pages.keys().copied().collect();
-        if pages.is_empty() {
-            return 0;
-        }
-        let at = *chance.pick(&pages) * PAGE + chance.below(PAGE as u64) as usize;
-        let bit = 1 << chance.below(8);
-        for image in [0, 1] {
-            let image = if image == 0 {
-                &mut inner.durable
-            } else {
-                &mut inner.cache
-            };
-            let mut byte = [0];
-            if image.read(at, &mut byte).is_ok() {
-                image.write(at, &[byte[0] ^ bit]);
-            }
-        }
-        at
-    }
-
     /// Whether it has failed since it was last asked.
     pub fn has_failed(&self) -> bool {
         std::mem::take(&mut self.inner().failed)
     }
-
-    /// How often it was synced.
-    pub fn syncs(&self) -> u64 {
-        self.inner().syncs
-    }
-
-    /// How often it was written to.
-    pub fn writes(&self) -> u64 {
-        self.inner().writes
-    }
-
-    /// Bytes of the file.
-    pub fn size(&self) -> usize {
-        self.inner().cache.length
-    }
 }
 
 /// A disk in the hands of a process: a dead one changes nothing any more.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OpenDisk {
     platter: Platter,
     process: Process,
@@ -239,6 +198,12 @@ fn dead() -> io::Error {
     io::Error::other("the process is dead")
 }
 
+impl fmt::Debug for OpenDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpenDisk")
+    }
+}
+
 impl StorageBackend for OpenDisk {
     fn len(&self) -> io::Result<u64> {
         Ok(self.platter.inner().cache.length as u64)
@@ -261,7 +226,6 @@ impl StorageBackend for OpenDisk {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut inner = self.modify(false)?;
-        inner.syncs += 1;
         if inner.fault == Fault::NextSync {
             // As Linux does it: the pages count as written from now on.
             inner.fault = Fault::None;
@@ -276,13 +240,15 @@ impl StorageBackend for OpenDisk {
                 Change::Length(length) => durable.set_length(length),
             }
         }
+        let trap = inner.trap.clone();
+        drop(inner);
+        trap.written(&self.process);
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let larger = offset as usize + data.len() > self.platter.inner().cache.length;
         let mut inner = self.modify(larger)?;
-        inner.writes += 1;
         inner.cache.write(offset as usize, data);
         inner.pending.push(Change::Write(offset as usize, data.to_vec()));
         Ok(())

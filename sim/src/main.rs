@@ -20,6 +20,8 @@ mod run;
 mod scenarios;
 mod script;
 mod shrink;
+mod sweep;
+mod trap;
 mod world;
 
 use std::{
@@ -54,6 +56,12 @@ struct Args {
     /// Go on after a failure, and give each a line
     #[arg(long)]
     all: bool,
+    /// A crash at every point of each main flow, instead of seeds
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "from"])]
+    sweep: bool,
+    /// Of the sweep, only each Nth point
+    #[arg(long, default_value_t = 1, requires = "sweep")]
+    every: usize,
     /// Begin no seed after so many minutes
     #[arg(long)]
     minutes: Option<u64>,
@@ -79,6 +87,18 @@ fn main() -> ExitCode {
         return one(seed, liveness, args.trace);
     }
     let began = Instant::now();
+    if args.sweep {
+        return match sweep::sweep(args.every) {
+            Ok(points) => {
+                println!("{points} points hold, in {:.1} s", began.elapsed().as_secs_f64());
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                println!("{why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let limit = args.minutes.map(|minutes| Duration::from_secs(60 * minutes));
     let (next, simulated, failed) = (AtomicU64::new(args.from), AtomicU64::new(0), AtomicU64::new(u64::MAX));
     let done = AtomicU64::new(0);

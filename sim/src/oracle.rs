@@ -19,9 +19,10 @@ use cube::{
 use crate::{
     engine::{Call, Docker, When},
     history::History,
+    trap::Trap,
 };
 
-pub use store::{Model, id_of};
+pub use store::id_of;
 
 /// The one who looks. Cloning gives another handle to the same one.
 #[derive(Clone)]
@@ -37,7 +38,13 @@ struct Inner {
 
 impl Oracle {
     /// For a cluster with these engines.
-    pub fn new(history: History, cluster: &str, dockers: BTreeMap<String, Docker>) -> Self {
+    pub fn new(
+        history: History,
+        cluster: &str,
+        dockers: BTreeMap<String, Docker>,
+        workers: BTreeMap<String, String>,
+        trap: Trap,
+    ) -> Self {
         let inner = Inner {
             history,
             cluster: cluster.to_owned(),
@@ -48,10 +55,12 @@ impl Oracle {
         let oracle = Self(Arc::new(Mutex::new(inner)));
         for (node, docker) in dockers {
             let (weak, node) = (Arc::downgrade(&oracle.0), node.clone());
+            let (trap, worker) = (trap.clone(), workers.get(&node).cloned().unwrap_or_default());
             docker.set_listener(Arc::new(move |call, when| {
                 if let Some(inner) = weak.upgrade() {
                     Self(inner).called(&node, call, when);
                 }
+                trap.called(&node, &worker, when);
             }));
         }
         oracle
@@ -74,11 +83,6 @@ impl Oracle {
     /// It would not open its store.
     pub fn refused(&self, why: &str) {
         self.inner().refused(why);
-    }
-
-    /// A bit of the store's disk was flipped: it may say so, and not be opened.
-    pub fn damaged(&self) {
-        self.inner().store.damaged = true;
     }
 
     /// Takes up what the store has told.
@@ -120,13 +124,6 @@ impl Oracle {
         self.inner().followed(who, plural, place, at, key);
     }
 
-    /// The state as far as it has been told.
-    pub fn model(&self) -> Model {
-        let mut inner = self.inner();
-        inner.catch_up();
-        inner.store.model.clone()
-    }
-
     /// A node is cut off, or its process or engine is not as it should be: for a while it is not to be blamed.
     pub fn trouble(&self, node: &str) {
         self.inner().trouble(node);
@@ -146,6 +143,11 @@ impl Oracle {
     /// The first thing that is not yet as it must be once nothing is wrong any more; none when all is.
     pub fn unsettled(&self, lost: &[String]) -> Option<String> {
         self.inner().unsettled(lost)
+    }
+
+    /// What there is, without what chance decides.
+    pub fn end(&self) -> Vec<String> {
+        self.inner().end()
     }
 
     /// Whether there is something that can never be at rest: what ends again and again, what cannot be had.

@@ -13,6 +13,7 @@ use crate::{
     panics,
     people::Person,
     script::{Act, Manner, Script, source_of},
+    trap::{Point, Trap},
 };
 
 /// So often everything is looked at, besides at each step.
@@ -33,10 +34,26 @@ pub struct Ended {
     pub fingerprint: u64,
     /// How long it went on in its own time.
     pub simulated: Duration,
+    /// What there was at the end, without what chance decides (names, nodes).
+    pub end: Vec<String>,
+}
+
+/// The same, with a process that dies at one point (or none, to learn which there are, from that time on); says too which
+/// points came by and whether it died.
+pub fn run_trapped(seed: u64, script: &Script, after: Duration, point: Option<Point>) -> (Ended, Vec<Point>, bool) {
+    let trap = Trap::default();
+    let ended = run_with(seed, script, true, false, Some((trap.clone(), after, point)));
+    (ended, trap.points(), trap.has_sprung())
 }
 
 /// Carries a script out; `liveness`: at its end nothing is wrong any more, and all must become as it should be.
 pub fn run(seed: u64, script: &Script, liveness: bool, trace: bool) -> Ended {
+    run_with(seed, script, liveness, trace, None)
+}
+
+type Trapped = (Trap, Duration, Option<Point>);
+
+fn run_with(seed: u64, script: &Script, liveness: bool, trace: bool, trapped: Option<Trapped>) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -44,7 +61,11 @@ pub fn run(seed: u64, script: &Script, liveness: bool, trace: bool) -> Ended {
         .expect("a runtime without a driver for IO always starts");
     let mut ended = runtime.block_on(async {
         let history = History::begin(trace);
-        let mut run = Run::begin(seed, script, history.clone());
+        let trap = trapped.as_ref().map(|(trap, ..)| trap.clone()).unwrap_or_default();
+        if let Some((trap, after, point)) = trapped {
+            trap.begin(after, point);
+        }
+        let mut run = Run::begin(seed, script, history.clone(), trap);
         run.play(script).await;
         if liveness && history.violation().is_none() {
             run.calm(script).await;
@@ -54,6 +75,7 @@ pub fn run(seed: u64, script: &Script, liveness: bool, trace: bool) -> Ended {
             lines: history.lines(),
             fingerprint: history.fingerprint(),
             simulated: history.now(),
+            end: run.cluster.oracle.end(),
         }
     });
     drop(runtime);
@@ -75,9 +97,9 @@ struct Run {
 }
 
 impl Run {
-    fn begin(seed: u64, script: &Script, history: History) -> Self {
+    fn begin(seed: u64, script: &Script, history: History, trap: Trap) -> Self {
         let chance = Chance::new(seed);
-        let mut cluster = Cluster::new(script.layout.clone(), &chance, history.clone());
+        let mut cluster = Cluster::new(script.layout.clone(), &chance, history.clone(), trap);
         cluster.start_all();
         let person = |name: String| Person {
             client: cluster.client(&name),

@@ -46,6 +46,32 @@ impl Inner {
         .or_else(|| self.left_over(&tasks, lost))
     }
 
+    /// What there is: each object of people's by name, what belongs to one without its own, all without nodes.
+    pub(super) fn end(&mut self) -> Vec<String> {
+        self.catch_up();
+        let told = self.store.model.values().filter_map(|object| {
+            let meta = object.meta();
+            if let Some(task) = object.try_typed::<Task>() {
+                let owner = meta.controller().map(|owner| format!("one of {}", owner.name));
+                let name = owner.unwrap_or_else(|| meta.name.clone());
+                let ready = is_true(&task.status.conditions, READY);
+                return Some(format!(
+                    "task {name} {} {:?} {ready}",
+                    task.spec.image, task.status.phase
+                ));
+            }
+            let deployment = object.try_typed::<Deployment>()?;
+            let (spec, status) = (&deployment.spec, &deployment.status);
+            Some(format!(
+                "deployment {} {} {}",
+                meta.name, spec.replicas, status.ready_replicas
+            ))
+        });
+        let mut told: Vec<String> = told.collect();
+        told.sort();
+        told
+    }
+
     pub(super) fn is_restless(&self) -> bool {
         let tasks = self
             .store

@@ -28,8 +28,6 @@ pub(super) struct Watched {
     /// Revisions of which not all is known.
     gaps: Vec<RangeInclusive<u64>>,
     watch: Option<(Store, Watch)>,
-    /// A bit was flipped.
-    pub(super) damaged: bool,
 }
 
 impl Watched {
@@ -46,7 +44,7 @@ impl Inner {
     pub(super) fn opened(&mut self, store: &Store) {
         let snapshot = store.snapshot();
         let known = self.store.revision;
-        if snapshot.revision() < known && !self.store.damaged {
+        if snapshot.revision() < known {
             self.history.violated(
                 "I3: an acknowledged write is never lost",
                 format_args!(
@@ -102,9 +100,7 @@ impl Inner {
     }
 
     pub(super) fn refused(&mut self, why: &str) {
-        if !self.store.damaged {
-            self.history.violated("I3: the store opens after any crash", why);
-        }
+        self.history.violated("I3: the store opens after any crash", why);
     }
 
     pub(super) fn catch_up(&mut self) {

@@ -159,7 +159,7 @@ impl World {
 
     /// The worker dies and another begins with what was reported.
     fn crash(&mut self) {
-        self.progress = Progress::resume(&self.task);
+        self.progress = Progress::resume(&self.task, at(self.now));
         self.network_ready = false;
     }
 
