@@ -16,8 +16,12 @@ mod harness;
 mod chance;
 #[path = "chaos/clocks.rs"]
 mod clocks;
+#[path = "chaos/hands.rs"]
+mod hands;
 #[path = "chaos/kills.rs"]
 mod kills;
+#[path = "chaos/loops.rs"]
+mod loops;
 #[path = "chaos/oracle.rs"]
 mod oracle;
 #[path = "chaos/soak.rs"]
