@@ -16,6 +16,10 @@ mod harness;
 mod chance;
 #[path = "chaos/clocks.rs"]
 mod clocks;
+#[path = "chaos/disks.rs"]
+mod disks;
+#[path = "chaos/engines.rs"]
+mod engines;
 #[path = "chaos/hands.rs"]
 mod hands;
 #[path = "chaos/kills.rs"]
@@ -24,5 +28,7 @@ mod kills;
 mod loops;
 #[path = "chaos/oracle.rs"]
 mod oracle;
+#[path = "chaos/rolls.rs"]
+mod rolls;
 #[path = "chaos/soak.rs"]
 mod soak;
