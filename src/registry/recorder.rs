@@ -206,6 +206,8 @@ fn place(told: &Told) -> (String, String) {
     let hex: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     let longest = 253 - 1 - hex.len();
     let name: String = about.name.chars().take(longest).collect();
+    // Cut anywhere, it would be no name any more.
+    let name = name.trim_end_matches(['.', '-']);
     (namespace.to_owned(), format!("{name}.{hex}"))
 }
 
@@ -235,7 +237,8 @@ fn counted(before: Option<&Event>, told: &[Told]) -> Option<Event> {
         reason: last.reason.clone(),
         message,
         kind: last.kind,
-        count: before.map_or(0, |event| event.count) + told.len() as u64,
+        // Anyone can write an Event with any number.
+        count: before.map_or(0, |event| event.count).saturating_add(told.len() as u64),
         first_timestamp: first.or(told.first().map(|told| told.at)),
         last_timestamp: Some(last.at),
         source: EventSource {
@@ -249,6 +252,8 @@ fn counted(before: Option<&Event>, told: &[Told]) -> Option<Event> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{
         store::{Options, Store},
@@ -297,5 +302,53 @@ mod tests {
                 (3, "started in 9.0 s".to_owned())
             ]
         );
+    }
+
+    fn told(name: &str, message: String, second: i64) -> Told {
+        Told {
+            about: ObjectReference {
+                kind: "Task".to_owned(),
+                name: name.to_owned(),
+                uid: "u".to_owned(),
+                ..ObjectReference::default()
+            },
+            kind: EventType::Normal,
+            reason: "Started".to_owned(),
+            message,
+            at: Timestamp::from_second(second).unwrap(),
+            component: "cube",
+            host: "here".into(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever an object is called, its Events can be kept; and the same thing has one place however long it took.
+        #[test]
+        fn every_event_has_a_place(
+            name in "[a-z0-9]([-.]?[a-z0-9]){0,126}", message in "\\PC{0,40}", first in 0..100_u32, second in 0..100_u32,
+        ) {
+            let (namespace, place) = super::place(&told(&name, message.clone(), 0));
+            let mut event = counted(None, &[told(&name, message.clone(), 0)]).unwrap();
+            (event.metadata.name, event.metadata.namespace) = (place.clone(), Some(namespace));
+            prop_assert_eq!(super::super::check(Kind::Event, &event.to_value()), []);
+            let took = |seconds: u32| told(&name, format!("{message} in 0.{seconds} s"), 0);
+            prop_assert_eq!(super::place(&took(first)), super::place(&took(second)));
+            prop_assert_ne!(super::place(&took(first)).1, place);
+        }
+
+        /// In whatever portions it is told: all is counted, from the first time to the last.
+        #[test]
+        fn portions_do_not_matter(seconds in prop::collection::vec(0..1000_i64, 1..20), cut in 0..20_usize, many in any::<u64>()) {
+            let all: Vec<Told> = seconds.iter().map(|at| told("web", format!("at {at}"), *at)).collect();
+            let (first, rest) = all.split_at(cut.min(all.len()));
+            let whole = counted(None, &all);
+            let early = counted(None, first);
+            let in_two = counted(early.as_ref(), rest).or(early);
+            prop_assert_eq!(&in_two, &whole);
+            let before = Event { count: many, ..whole.unwrap() };
+            prop_assert_eq!(counted(Some(&before), &all).unwrap().count, many.saturating_add(all.len() as u64));
+        }
     }
 }
