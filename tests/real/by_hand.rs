@@ -108,6 +108,44 @@ fn await_another_of(cube: &Cube, task: &str, old: &str) {
 }
 
 #[test]
+fn a_stranger_with_the_next_containers_name_is_told_of_and_never_touched() {
+    let (cube, container) = one();
+    let name = docker(None, &["inspect", "--format", "{{.Name}}", &container]);
+    let next = format!("{}2", name.trim_start_matches('/').strip_suffix('1').unwrap());
+    let command = [
+        "run",
+        "--detach",
+        "--init",
+        "--name",
+        next.as_str(),
+        "--label",
+        "stranger=yes",
+        "busybox",
+        "sleep",
+        "1000",
+    ];
+    let stranger = docker(None, &command);
+    docker(None, &["rm", "--force", &container]);
+    let another = await_another(&cube, &container);
+    assert_ne!(another, stranger);
+    cube.await_true("somebody is told", || {
+        let told = cube
+            .list("events")
+            .into_iter()
+            .find(|event| event["reason"] == "NameInUse");
+        told.is_some_and(|event| event["message"].as_str().unwrap().contains(&next))
+    });
+    cube.remove("t.yaml");
+    cube.await_true("what is Cube's is gone", || cube.containers(&[]).is_empty());
+    let running = docker(
+        None,
+        &["inspect", "--format", "{{.State.Running}} {{.Name}}", &stranger],
+    );
+    docker(None, &["rm", "--force", &stranger]);
+    assert_eq!(running, format!("true /{next}"));
+}
+
+#[test]
 fn containers_of_strangers_are_never_touched() {
     let (mut cube, container) = one();
     let labels = docker(
