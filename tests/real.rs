@@ -2,6 +2,7 @@
 //!
 //! These tests need an engine with the image `busybox` and fail without one (`dev/engine`, `dev/images busybox`).
 #![allow(missing_docs, reason = "tests")]
+#[allow(dead_code, reason = "tests/chaos has use for more of it")]
 #[path = "real/harness.rs"]
 mod harness;
 
@@ -15,6 +16,7 @@ mod containers;
 mod crashes;
 #[path = "real/directory.rs"]
 mod directory;
+#[allow(dead_code, reason = "tests/chaos has use for more of it")]
 #[path = "real/dockerd.rs"]
 mod dockerd;
 #[path = "real/engine_gone.rs"]

@@ -105,10 +105,7 @@ impl Inner {
 
     pub(super) fn catch_up(&mut self) {
         let mut changed = false;
-        loop {
-            let Some((store, watch)) = &mut self.store.watch else {
-                break;
-            };
+        while let Some((store, watch)) = &mut self.store.watch {
             let behind = watch.revision() < store.revision();
             let events = match watch.ready() {
                 Ok(events) => events,
