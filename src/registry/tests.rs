@@ -171,7 +171,8 @@ async fn the_book_lets_an_older_state_overwrite_a_newer() {
 fn what_has_its_form_and_yet_means_nothing_is_refused_with_a_word() {
     // A number is an amount by its form; this one is larger than any.
     let amount = json!({ "limits": { "memory": 1e300 } });
-    let task = json!({ "metadata": { "name": "web" }, "spec": { "image": "x", "resources": amount } });
+    let spec = json!({ "image": "x", "resources": amount });
+    let task = json!({ "apiVersion": "cube/v1", "kind": "Task", "metadata": { "name": "web" }, "spec": spec });
     let wrong = check(Kind::Task, &task);
     assert_eq!(wrong.len(), 1, "{wrong:?}");
     assert!(wrong[0].message.contains("quantity"), "{wrong:?}");
