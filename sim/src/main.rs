@@ -32,7 +32,11 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 
-use crate::{run::run, script::Script};
+use crate::{
+    history::Violation,
+    run::{Ended, run},
+    script::Script,
+};
 
 /// Run Cube in a simulation and hold it to what it promises
 #[derive(Parser)]
@@ -114,7 +118,7 @@ fn main() -> ExitCode {
                     if seed >= last {
                         return;
                     }
-                    let ended = run(seed, &Script::draw(seed, liveness), liveness, false);
+                    let ended = judged(seed, liveness);
                     simulated.fetch_add(ended.simulated.as_millis() as u64, Ordering::SeqCst);
                     done.fetch_add(1, Ordering::SeqCst);
                     if let Some(violation) = &ended.violation {
@@ -141,10 +145,33 @@ fn main() -> ExitCode {
     }
 }
 
+/// So many seeds are run a second time, to see that the same happens again.
+const TWICE: u64 = 50;
+
+/// Runs one seed.
+fn judged(seed: u64, liveness: bool) -> Ended {
+    let script = Script::draw(seed, liveness);
+    let mut ended = run(seed, &script, liveness, false);
+    if seed.is_multiple_of(TWICE) && ended.violation.is_none() {
+        let again = run(seed, &script, liveness, false);
+        if again.fingerprint != ended.fingerprint {
+            ended.violation = Some(Violation {
+                invariant: "I13: the same seed gives the same history",
+                what: format!("{:016x}, then {:016x}", ended.fingerprint, again.fingerprint),
+                at: ended.simulated,
+            });
+        }
+    }
+    ended
+}
+
 /// Runs one seed, and tells everything about it.
 fn one(seed: u64, liveness: bool, trace: bool) -> ExitCode {
     let script = Script::draw(seed, liveness);
-    let ended = run(seed, &script, liveness, trace);
+    let mut ended = run(seed, &script, liveness, trace);
+    if !trace && ended.violation.is_none() {
+        ended = judged(seed, liveness);
+    }
     if trace {
         for line in &ended.lines {
             println!("{line}");
