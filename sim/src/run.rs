@@ -207,6 +207,8 @@ impl Run {
     async fn calm(&mut self, script: &Script) {
         self.history.note("nemesis", "mends everything");
         self.nemesis.mend_all(&mut self.cluster, &script.lost);
+        // What word was lost of is found within a minute.
+        tokio::time::sleep(Duration::from_secs(65)).await;
         let limit = Instant::now() + SETTLES;
         loop {
             self.nemesis.supervise(&mut self.cluster);

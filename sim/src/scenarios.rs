@@ -28,20 +28,24 @@ fn layout(nodes: usize, latency: (u64, u64, u64)) -> Layout {
     }
 }
 
+fn script(layout: &Layout, seconds: u64, acts: &[Timed]) -> Script {
+    Script {
+        layout: layout.clone(),
+        taste: Taste {
+            bad: false,
+            namespaces: false,
+        },
+        length: Duration::from_secs(seconds),
+        lost: Vec::new(),
+        acts: acts.to_vec(),
+        faults: Faults::default(),
+    }
+}
+
 /// Holds under each of some seeds.
 fn holds(layout: &Layout, seconds: u64, acts: &[Timed]) {
+    let script = script(layout, seconds, acts);
     for seed in 1..=8 {
-        let script = Script {
-            layout: layout.clone(),
-            taste: Taste {
-                bad: false,
-                namespaces: false,
-            },
-            length: Duration::from_secs(seconds),
-            lost: Vec::new(),
-            acts: acts.to_vec(),
-            faults: Faults::default(),
-        };
         let ended = run(seed, &script, true, true);
         if let Some(violation) = ended.violation {
             let lines = ended.lines.join("\n");
@@ -133,4 +137,31 @@ fn what_waits_for_a_yes_waits_for_it() {
     ];
     // Nothing is done in ten minutes of calm.
     holds(&layout, 120, &acts);
+}
+
+/// How long a node is lost was measured by the wall clock: set back by an hour, nothing moved for an hour.
+#[test]
+fn a_clock_that_is_set_back_keeps_no_task_on_a_lost_node() {
+    let acts = [
+        at(1.0, apply(task("api", json!({ "image": "app" })))),
+        at(10.0, kill("n0", true, 1000)),
+        at(10.0, kill("n1", true, 1)),
+        at(
+            27.0,
+            Act::Clock {
+                machine: "manager".to_owned(),
+                ahead: -3600,
+            },
+        ),
+    ];
+    let script = script(&layout(2, (5, 1, 1)), 120, &acts);
+    for seed in 1..=4 {
+        let ended = run(seed, &script, false, true);
+        let lines = ended.lines.join("\n");
+        assert!(ended.violation.is_none(), "{lines}");
+        // Wherever it was, it runs on the node that is there.
+        let last = ended.lines.iter().rev().find(|line| line.contains("tasks/default/api"));
+        let last = last.cloned().unwrap_or_default();
+        assert!(last.contains("Running on n1"), "seed {seed}: {last}\n{lines}");
+    }
 }

@@ -15,6 +15,7 @@ use cube_api::{
 };
 use cube_plan::node_life::{Decision, GRACE, Look, Move, NODE_LOST, SLOWED, STRANDED, decide, is_disaster, lost_at};
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::runner::{Change, Hand, Outcome, Tell, View};
 use crate::{
@@ -34,6 +35,9 @@ pub(super) struct Nodes {
     tainted: BTreeMap<String, BTreeMap<(String, String), Timestamp>>,
     /// While most nodes are lost: no Task is moved before.
     next_move: Option<Timestamp>,
+    steady: Steady,
+    /// Since when nodes are lost: as is told of them, and by the steady clock.
+    lost: BTreeMap<String, (Timestamp, Timestamp)>,
     /// Nodes of which it was told that their Tasks move slowly.
     slowed: BTreeSet<String>,
 }
@@ -45,8 +49,32 @@ impl Nodes {
             nodes: BTreeMap::new(),
             tainted: BTreeMap::new(),
             next_move: None,
+            steady: Steady::default(),
+            lost: BTreeMap::new(),
             slowed: BTreeSet::new(),
         }
+    }
+
+    /// How far the clock by which a node's loss is measured is ahead of the steady one. Since when it is lost is told by the
+    /// wall clock, which may have been set since, also before this process began: a loss in the future is one of now.
+    fn by_what_is_told(
+        &mut self,
+        name: &str,
+        node: Option<&Node>,
+        steady: Timestamp,
+        wall: Timestamp,
+    ) -> SignedDuration {
+        let Some(told) = node.and_then(lost_at) else {
+            self.lost.remove(name);
+            return wall.duration_since(steady);
+        };
+        let seen = self.lost.get(name).filter(|(known, _)| *known == told);
+        let since = seen.map(|(_, since)| *since).unwrap_or_else(|| {
+            let ago = wall.duration_since(told).max(SignedDuration::ZERO);
+            steady.saturating_sub(ago).unwrap_or(steady)
+        });
+        self.lost.insert(name.to_owned(), (told, since));
+        told.duration_since(since)
     }
 
     /// Notes since when the node has had its taints.
@@ -64,6 +92,18 @@ impl Nodes {
         if !since.is_empty() {
             self.tainted.insert(name.to_owned(), since);
         }
+    }
+}
+
+/// A clock that nobody sets: the wall clock as it was at first, and the time that has passed since.
+#[derive(Default)]
+struct Steady(Option<(Timestamp, Instant)>);
+
+impl Steady {
+    fn now(&mut self, wall: Timestamp) -> Timestamp {
+        let (began, at) = *self.0.get_or_insert_with(|| (wall, Instant::now()));
+        let passed = SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX);
+        began.saturating_add(passed).unwrap_or(wall)
     }
 }
 
@@ -123,7 +163,9 @@ impl Hand for Nodes {
         let name = key.name();
         let object = view.get(key);
         let node = object.as_ref().map(|object| object.typed::<Node>());
-        self.note_taints(name, node, view.now);
+        let steady = self.steady.now(view.now);
+        self.note_taints(name, node, steady);
+        let told = self.by_what_is_told(name, node, steady, view.now);
         let silence = SignedDuration::try_from(self.roster.silence(name)).unwrap_or(SignedDuration::MAX);
         let restless = is_restless(node) || silence >= GRACE;
         let there: Vec<Object> = match restless {
@@ -137,19 +179,22 @@ impl Hand for Nodes {
         let slow = is_disaster(self.nodes.len(), self.nodes.values().flatten().copied());
         let allowance = match self.next_move {
             _ if !slow => usize::MAX,
-            Some(next) if next > view.now => 0,
+            Some(next) if next > steady => 0,
             _ => 1,
         };
-        let none = BTreeMap::new();
+        let since = self.tainted.get(name).into_iter().flatten();
+        let tainted_since = since
+            .map(|(taint, since)| (taint.clone(), since.saturating_add(told).unwrap_or(*since)))
+            .collect();
         let tasks: Vec<&Task> = there.iter().map(Object::typed).collect();
         let decision = decide(&Look {
             name,
             node,
             silence,
             tasks: &tasks,
-            tainted_since: self.tainted.get(name).unwrap_or(&none),
+            tainted_since: &tainted_since,
             allowance,
-            now: view.now,
+            now: steady.saturating_add(told).unwrap_or(view.now),
         });
         if slow
             && decision
@@ -157,7 +202,7 @@ impl Hand for Nodes {
                 .iter()
                 .any(|change| matches!(change, Move::Release { .. }))
         {
-            self.next_move = view.now.saturating_add(SLOWED).ok();
+            self.next_move = steady.saturating_add(SLOWED).ok();
         }
         let told = self.told(name, object.as_ref(), &there, &decision);
         Outcome {

@@ -100,9 +100,8 @@ impl Actor {
         for namespace in networks {
             self.networks.entry(namespace).or_insert(NetworkState::Ready);
         }
-        if all {
-            self.drop_unused_networks();
-        }
+        // One that the list before did not know of yet may be nobody's by now.
+        self.drop_unused_networks();
         self.forget_healthchecks();
         let assigned: Vec<String> = self.slots.keys().cloned().collect();
         for uid in assigned {

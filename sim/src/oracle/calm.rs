@@ -72,7 +72,8 @@ impl Inner {
         told
     }
 
-    pub(super) fn is_restless(&self) -> bool {
+    pub(super) fn is_restless(&mut self) -> bool {
+        self.catch_up();
         let tasks = self
             .store
             .model
