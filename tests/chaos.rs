@@ -32,3 +32,7 @@ mod oracle;
 mod rolls;
 #[path = "chaos/soak.rs"]
 mod soak;
+#[path = "chaos/upgrades.rs"]
+mod upgrades;
+#[path = "chaos/watched.rs"]
+mod watched;

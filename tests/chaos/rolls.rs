@@ -11,6 +11,7 @@ use super::hands::object;
 use super::harness::Cube;
 use super::oracle::{Place, Witness, await_settled, rest};
 
+/// What dies a moment after it has begun has been ready until then: to be available takes longer than that.
 fn web(replicas: u64, unavailable: u64, more: &Value) -> String {
     let mut spec = json!({ "image": "busybox", "init": true, "network": "none", "command": ["sleep", "100000"],
         "terminationGracePeriodSeconds": 1,
@@ -20,7 +21,7 @@ fn web(replicas: u64, unavailable: u64, more: &Value) -> String {
     object(
         "Deployment",
         "web",
-        &json!({ "replicas": replicas, "strategy": strategy, "template": { "spec": spec } }),
+        &json!({ "replicas": replicas, "minReadySeconds": 2, "strategy": strategy, "template": { "spec": spec } }),
     )
 }
 
