@@ -28,6 +28,8 @@ mod kills;
 mod loops;
 #[path = "chaos/oracle.rs"]
 mod oracle;
+#[path = "chaos/rivals.rs"]
+mod rivals;
 #[path = "chaos/rolls.rs"]
 mod rolls;
 #[path = "chaos/soak.rs"]
