@@ -30,7 +30,7 @@ fn rival_04_a_port_is_free_for_who_comes_next() {
         let ported = json!({ "ports": [{ "containerPort": 80, "hostPort": 8080 }], "env": [{ "name": "V", "value": round.to_string() }] });
         cube.write("t.json", &sleeper("t", &ported));
         cube.await_true("the wish is known", || {
-            cube.object("task", "t")["spec"]["env"][0]["value"] == round.to_string()
+            cube.object("task", "t")["spec"]["env"][0]["value"].as_str() == Some(round.to_string().as_str())
         });
         match round % 3 {
             0 => {}

@@ -15,7 +15,7 @@ fn version(number: u64) -> serde_json::Value {
 
 fn is(cube: &Cube, name: &str, number: u64) {
     cube.await_true(&format!("{name} is version {number}"), || {
-        cube.object("task", name)["spec"]["env"][0]["value"] == number.to_string()
+        cube.object("task", name)["spec"]["env"][0]["value"].as_str() == Some(number.to_string().as_str())
     });
 }
 
