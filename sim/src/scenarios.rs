@@ -8,7 +8,7 @@ use crate::{
     cluster::Layout,
     manifests::Taste,
     run::run,
-    script::{Act, Faults, Manner, Script, Timed},
+    script::{Act, ByHand, Faults, Manner, Script, Timed},
 };
 
 fn at(seconds: f64, act: Act) -> Timed {
@@ -164,4 +164,31 @@ fn a_clock_that_is_set_back_keeps_no_task_on_a_lost_node() {
         let last = last.cloned().unwrap_or_default();
         assert!(last.contains("Running on n1"), "seed {seed}: {last}\n{lines}");
     }
+}
+
+/// A container that ended shortly before its engine went was taken to have been stopped with it, and what was known of its
+/// successor was forgotten: that never became ready again.
+#[test]
+fn an_engine_that_goes_after_a_restart_takes_nothing_from_the_new_container() {
+    let spec = json!({ "image": "app", "network": "host", "startupProbe": { "exec": { "command": ["true"] }, "periodSeconds": 3 } });
+    let acts = [
+        at(1.0, apply(task("api", spec))),
+        at(
+            20.0,
+            Act::ByHand {
+                node: "n0".to_owned(),
+                which: 0,
+                what: ByHand::Oom,
+            },
+        ),
+        at(
+            30.0,
+            Act::EngineAway {
+                node: "n0".to_owned(),
+                dies: false,
+                back: Duration::from_secs(13),
+            },
+        ),
+    ];
+    holds(&layout(1, (5, 1, 1)), 60, &acts);
 }

@@ -1,6 +1,7 @@
 //! What an engine or a machine took with it when it stopped: that is nobody's failure.
 use std::collections::BTreeSet;
 
+use cube_plan::worker::Progress;
 use jiff::{SignedDuration, Timestamp};
 
 use super::actor::{Actor, ENGINE_STOPS};
@@ -64,8 +65,17 @@ impl Actor {
             if now.duration_since(before.at) > ENGINE_STOPS {
                 continue;
             }
-            slot.progress = before.progress;
-            if self.view.get(&before.id).is_none() {
+            let since = std::mem::replace(&mut slot.progress, before.progress);
+            if since.alive.as_ref().is_some_and(|(id, _)| *id != before.id) {
+                // Another one runs by now: all that is known of that stays, and only the end is not held against it.
+                slot.progress = Progress {
+                    restarts: slot.progress.restarts,
+                    failures: slot.progress.failures,
+                    ended_at: slot.progress.ended_at,
+                    last_termination: slot.progress.last_termination.take(),
+                    ..since
+                };
+            } else if self.view.get(&before.id).is_none() {
                 // Cleared by this worker in the meantime, not by anyone else.
                 slot.progress.alive = None;
             }
