@@ -75,7 +75,8 @@ impl Journal {
             return Ok(());
         }
         let text: String = kept.iter().map(|uid| format!("{uid}\n")).collect();
-        self.notes.replace(&self.path, text.as_bytes(), false)?;
+        // Synced, or a power cut could take the lines that were on the disk already.
+        self.notes.replace(&self.path, text.as_bytes(), true)?;
         self.uids = kept;
         Ok(())
     }
