@@ -168,10 +168,10 @@ fn judged(seed: u64, liveness: bool) -> Ended {
 /// Runs one seed, and tells everything about it.
 fn one(seed: u64, liveness: bool, trace: bool) -> ExitCode {
     let script = Script::draw(seed, liveness);
-    let mut ended = run(seed, &script, liveness, trace);
-    if !trace && ended.violation.is_none() {
-        ended = judged(seed, liveness);
-    }
+    let ended = match trace {
+        true => run(seed, &script, liveness, true),
+        false => judged(seed, liveness),
+    };
     if trace {
         for line in &ended.lines {
             println!("{line}");

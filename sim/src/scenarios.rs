@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::Layout,
-    manifests::Taste,
     run::run,
-    script::{Act, ByHand, Faults, Manner, Script, Timed},
+    script::{Act, ByHand, Manner, Script, Timed},
 };
 
 fn at(seconds: f64, act: Act) -> Timed {
@@ -29,17 +28,7 @@ fn layout(nodes: usize, latency: (u64, u64, u64)) -> Layout {
 }
 
 fn script(layout: &Layout, seconds: u64, acts: &[Timed]) -> Script {
-    Script {
-        layout: layout.clone(),
-        taste: Taste {
-            bad: false,
-            namespaces: false,
-        },
-        length: Duration::from_secs(seconds),
-        lost: Vec::new(),
-        acts: acts.to_vec(),
-        faults: Faults::default(),
-    }
+    Script::by_hand(layout.clone(), Duration::from_secs(seconds), acts.to_vec())
 }
 
 /// Holds under each of some seeds.
@@ -55,11 +44,7 @@ fn holds(layout: &Layout, seconds: u64, acts: &[Timed]) {
 }
 
 fn apply(object: Value) -> Act {
-    Act::Apply {
-        who: 0,
-        objects: vec![object],
-        take_over: false,
-    }
+    Act::apply(vec![object])
 }
 
 fn task(name: &str, spec: Value) -> Value {

@@ -134,6 +134,17 @@ pub struct Timed {
     pub act: Act,
 }
 
+impl Act {
+    /// The first person applies these.
+    pub fn apply(objects: Vec<Value>) -> Self {
+        Self::Apply {
+            who: 0,
+            objects,
+            take_over: false,
+        }
+    }
+}
+
 impl fmt::Display for Timed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>8.3} {:?}", self.at.as_secs_f64(), self.act)
@@ -169,6 +180,21 @@ pub struct Faults {
 }
 
 impl Script {
+    /// Written by hand: nothing in it but these acts.
+    pub fn by_hand(layout: Layout, length: Duration, acts: Vec<Timed>) -> Self {
+        Self {
+            layout,
+            taste: Taste {
+                bad: false,
+                namespaces: false,
+            },
+            length,
+            lost: Vec::new(),
+            acts,
+            faults: Faults::default(),
+        }
+    }
+
     /// What the seed says.
     pub fn draw(seed: u64, liveness: bool) -> Self {
         let chance = Chance::new(seed).fork("script");

@@ -11,9 +11,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::Layout,
-    manifests::Taste,
     run::{Ended, run_trapped},
-    script::{Act, Faults, Manner, Script, Timed},
+    script::{Act, Manner, Script, Timed},
     trap::Point,
 };
 
@@ -48,14 +47,6 @@ fn deployment(replicas: u32, image: &str) -> Value {
     })
 }
 
-fn apply(objects: Vec<Value>) -> Act {
-    Act::Apply {
-        who: 0,
-        objects,
-        take_over: false,
-    }
-}
-
 fn delete(kind: Kind, name: &str) -> Act {
     Act::Delete {
         who: 0,
@@ -78,7 +69,7 @@ fn file(name: &str, objects: &[Value]) -> Act {
 }
 
 fn flows() -> Vec<Flow> {
-    let there = || vec![apply(vec![deployment(3, "app:1"), task("api", "app:1")])];
+    let there = || vec![Act::apply(vec![deployment(3, "app:1"), task("api", "app:1")])];
     let flow = |name, before, acts| Flow { name, before, acts };
     let drain = |drain: Value| Act::Patch {
         who: 0,
@@ -94,10 +85,10 @@ fn flows() -> Vec<Flow> {
     };
     vec![
         flow("create", Vec::new(), there()),
-        flow("edit", there(), vec![apply(vec![task("api", "app:2")])]),
-        flow("scale up", there(), vec![apply(vec![deployment(5, "app:1")])]),
-        flow("scale down", there(), vec![apply(vec![deployment(1, "app:1")])]),
-        flow("roll", there(), vec![apply(vec![deployment(3, "app:2")])]),
+        flow("edit", there(), vec![Act::apply(vec![task("api", "app:2")])]),
+        flow("scale up", there(), vec![Act::apply(vec![deployment(5, "app:1")])]),
+        flow("scale down", there(), vec![Act::apply(vec![deployment(1, "app:1")])]),
+        flow("roll", there(), vec![Act::apply(vec![deployment(3, "app:2")])]),
         flow(
             "delete",
             there(),
@@ -134,17 +125,7 @@ fn script(flow: &Flow) -> Script {
     };
     let mut acts = timed(2, &flow.before);
     acts.extend(timed(BEGINS, &flow.acts));
-    Script {
-        layout,
-        taste: Taste {
-            bad: false,
-            namespaces: false,
-        },
-        length: Duration::from_secs(BEGINS + 30),
-        lost: Vec::new(),
-        acts,
-        faults: Faults::default(),
-    }
+    Script::by_hand(layout, Duration::from_secs(BEGINS + 30), acts)
 }
 
 fn carry_out(script: &Script, point: Option<Point>) -> (Ended, Vec<Point>, bool) {

@@ -15,13 +15,13 @@ use cube_api::{
 };
 use cube_plan::node_life::{Decision, GRACE, Look, Move, NODE_LOST, SLOWED, STRANDED, decide, is_disaster, lost_at};
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::Instant;
 
 use super::runner::{Change, Hand, Outcome, Tell, View};
 use crate::{
     registry::{Object, Write},
     roster::Roster,
     store::Key,
+    world::clock::Steady,
 };
 
 /// The reason of the word that Tasks are moved slowly.
@@ -35,7 +35,8 @@ pub(super) struct Nodes {
     tainted: BTreeMap<String, BTreeMap<(String, String), Timestamp>>,
     /// While most nodes are lost: no Task is moved before.
     next_move: Option<Timestamp>,
-    steady: Steady,
+    /// Begun with the first look.
+    steady: Option<Steady>,
     /// Since when nodes are lost: as is told of them, and by the steady clock.
     lost: BTreeMap<String, (Timestamp, Timestamp)>,
     /// Nodes of which it was told that their Tasks move slowly.
@@ -49,7 +50,7 @@ impl Nodes {
             nodes: BTreeMap::new(),
             tainted: BTreeMap::new(),
             next_move: None,
-            steady: Steady::default(),
+            steady: None,
             lost: BTreeMap::new(),
             slowed: BTreeSet::new(),
         }
@@ -92,18 +93,6 @@ impl Nodes {
         if !since.is_empty() {
             self.tainted.insert(name.to_owned(), since);
         }
-    }
-}
-
-/// A clock that nobody sets: the wall clock as it was at first, and the time that has passed since.
-#[derive(Default)]
-struct Steady(Option<(Timestamp, Instant)>);
-
-impl Steady {
-    fn now(&mut self, wall: Timestamp) -> Timestamp {
-        let (began, at) = *self.0.get_or_insert_with(|| (wall, Instant::now()));
-        let passed = SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX);
-        began.saturating_add(passed).unwrap_or(wall)
     }
 }
 
@@ -163,7 +152,7 @@ impl Hand for Nodes {
         let name = key.name();
         let object = view.get(key);
         let node = object.as_ref().map(|object| object.typed::<Node>());
-        let steady = self.steady.now(view.now);
+        let steady = self.steady.get_or_insert_with(|| Steady::new(view.now)).now();
         self.note_taints(name, node, steady);
         let told = self.by_what_is_told(name, node, steady, view.now);
         let silence = SignedDuration::try_from(self.roster.silence(name)).unwrap_or(SignedDuration::MAX);

@@ -7,7 +7,10 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::world::World;
+use crate::world::{
+    World,
+    notes::{Notes as _, OnDisk},
+};
 
 /// Name of the store's file.
 const STORE: &str = "cube.redb";
@@ -157,12 +160,7 @@ impl DataDir {
     }
 
     fn keep(&self, name: &str, text: &str, step: &'static str) -> Result<(), DataDirError> {
-        let file = self.path.join(name);
-        let beside = file.with_extension("new");
-        let made = file.parent().map_or(Ok(()), fs::create_dir_all);
-        let written = made
-            .and_then(|()| fs::write(&beside, text))
-            .and_then(|()| fs::rename(&beside, &file));
+        let written = OnDisk.replace(&self.path.join(name), text.as_bytes(), false);
         written.map_err(|source| DataDirError::Io {
             path: self.path.clone(),
             step,

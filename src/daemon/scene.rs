@@ -259,11 +259,9 @@ impl Scene {
     }
 
     fn waits(&mut self, source: &str, n: usize, of: usize, why: &Wait) -> Vec<Line> {
-        let first = match why {
-            Wait::TooMany { .. } | Wait::StillWaits { .. } => {
-                format!("{n} of {of} objects are gone from the directory: nothing removed")
-            }
-            why => format!("{n} of {of} objects would go: nothing removed ({why})"),
+        let first = match why.too_much() {
+            Some(_) => format!("{n} of {of} objects are gone from the directory: nothing removed"),
+            None => format!("{n} of {of} objects would go: nothing removed ({why})"),
         };
         let second = format!(
             "{:<19} if that is meant:  cube approve {source}      what would go:  cube approve {source} --show",

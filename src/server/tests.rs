@@ -107,6 +107,18 @@ impl Answer {
     }
 }
 
+/// A server of those objects, that says this of itself.
+fn state(registry: &Registry, info: Value) -> ServerState {
+    ServerState {
+        registry: registry.clone(),
+        containers: Arc::new(Echo),
+        door: None,
+        scheduling_policy: Default::default(),
+        recorder: None,
+        info,
+    }
+}
+
 impl App {
     async fn new() -> Self {
         Self::with(Options::default()).await
@@ -115,15 +127,7 @@ impl App {
     async fn with(options: Options) -> Self {
         let registry = Registry::open(Store::memory(options), World::real()).await.unwrap();
         let ending = CancellationToken::new();
-        let state = ServerState {
-            registry: registry.clone(),
-            containers: Arc::new(Echo),
-            door: None,
-            scheduling_policy: Default::default(),
-            recorder: None,
-            info: json!({ "pid": 7 }),
-        };
-        let router = router(state, ending.clone());
+        let router = router(state(&registry, json!({ "pid": 7 })), ending.clone());
         Self {
             router,
             registry,

@@ -156,25 +156,22 @@ impl Actor {
     fn wait(&mut self, waiting: Vec<ObjectId>, why: Option<Wait>, of: usize) {
         let new = (waiting, why);
         // That the same list still waits, since too much had left, is no news.
-        let too_many = |why: &Option<Wait>| matches!(why, Some(Wait::TooMany { .. } | Wait::StillWaits { .. }));
-        let still = too_many(&new.1) && too_many(&self.waiting.1) && new.0 == self.waiting.0;
+        let too_much = |why: &Option<Wait>| why.as_ref().and_then(Wait::too_much).is_some();
+        let still = too_much(&new.1) && too_much(&self.waiting.1) && new.0 == self.waiting.0;
         if new == self.waiting || still {
             return;
         }
         self.waiting = new;
         // What is told to wait for a yes waits for it. Others' objects are another matter: they may leave by themselves.
         self.waited = match &self.waiting {
-            (waiting, Some(Wait::TooMany { .. } | Wait::StillWaits { .. })) => waiting.iter().cloned().collect(),
+            (waiting, why) if too_much(why) => waiting.iter().cloned().collect(),
             (_, Some(Wait::Incomplete(_))) => std::mem::take(&mut self.waited),
             _ => BTreeSet::new(),
         };
         if let (waiting, Some(why)) = &self.waiting
             && why.needs_yes()
         {
-            let (n, of) = match why {
-                Wait::TooMany { gone, of } | Wait::StillWaits { gone, of } => (*gone, *of),
-                _ => (waiting.len(), of),
-            };
+            let (n, of) = why.too_much().unwrap_or((waiting.len(), of));
             let (source, why) = (self.name.clone(), why.clone());
             self.tell.tell(Fact::WaitsForYes { source, n, of, why });
         }

@@ -10,29 +10,45 @@ use super::World;
 /// A clock that is slewed, or a look that takes its time, is not one that was set.
 const TOLERATED: SignedDuration = SignedDuration::from_millis(500);
 
-/// Compares the wall clock with the time that passes.
-pub struct ClockWatch {
-    shown: Timestamp,
+/// A clock that nobody sets: the wall clock as it was at first, and the time that has passed since.
+#[derive(Clone, Copy, Debug)]
+pub struct Steady {
+    began: Timestamp,
     at: Instant,
 }
 
-impl ClockWatch {
-    /// From now on.
-    pub fn new(world: &World) -> Self {
+impl Steady {
+    /// Begins now, with what the wall clock shows.
+    pub fn new(wall: Timestamp) -> Self {
         Self {
-            shown: world.now(),
+            began: wall,
             at: Instant::now(),
         }
     }
 
+    /// What it shows.
+    pub fn now(&self) -> Timestamp {
+        let passed = SignedDuration::try_from(self.at.elapsed()).unwrap_or(SignedDuration::MAX);
+        self.began.saturating_add(passed).unwrap_or(self.began)
+    }
+}
+
+/// Compares the wall clock with the time that passes.
+pub struct ClockWatch(Steady);
+
+impl ClockWatch {
+    /// From now on.
+    pub fn new(world: &World) -> Self {
+        Self(Steady::new(world.now()))
+    }
+
     /// By how much the clock was set since it was last asked, if it was.
     pub fn set_by(&mut self, world: &World) -> Option<SignedDuration> {
-        let now = Self::new(world);
-        let passed = SignedDuration::try_from(now.at.duration_since(self.at)).unwrap_or(SignedDuration::MAX);
-        let by = now.shown.duration_since(self.shown).saturating_sub(passed);
+        let wall = world.now();
+        let by = wall.duration_since(self.0.now());
         // What is tolerated adds up: a clock that stands still is a little late at each of many looks.
         (by.abs() > TOLERATED).then(|| {
-            *self = now;
+            self.0 = Steady::new(wall);
             by
         })
     }

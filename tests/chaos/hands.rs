@@ -126,30 +126,8 @@ fn a_strangers_container_of_a_name_or_port_is_left_and_told() {
     let name = place.docker(&["inspect", "--format", "{{.Name}}", &id]);
     let (stem, number) = name.trim_start_matches('/').rsplit_once('-').unwrap();
     let next = format!("{stem}-{}", number.parse::<u64>().unwrap() + 1);
-    place.docker(&[
-        "run",
-        "--detach",
-        "--init",
-        "--network",
-        "none",
-        "--name",
-        &next,
-        "busybox",
-        "sleep",
-        "100000",
-    ]);
-    place.docker(&[
-        "run",
-        "--detach",
-        "--init",
-        "--name",
-        "web",
-        "--publish",
-        "8080:80",
-        "busybox",
-        "sleep",
-        "100000",
-    ]);
+    place.stranger(&next, &["--network", "none"]);
+    place.stranger("web", &["--publish", "8080:80"]);
     let look = |name: &str| place.ask(&format!("/containers/{name}/json")).unwrap();
     let before = (look(&next), look("web"));
     // Its next container would be of that name.

@@ -41,6 +41,12 @@ impl Place {
         docker(Some(&self.address), arguments)
     }
 
+    /// Someone else's container of that name runs, with these options.
+    pub fn stranger(&self, name: &str, options: &[&str]) {
+        let named = ["run", "--detach", "--init", "--name", name];
+        self.docker(&[&named[..], options, &["busybox", "sleep", "100000"]].concat());
+    }
+
     /// An answer of the engine; none while it is away.
     pub fn ask(&self, target: &str) -> Option<String> {
         let path: PathBuf = self.address.strip_prefix("unix://")?.into();

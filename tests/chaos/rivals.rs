@@ -96,18 +96,7 @@ fn rival_12_what_fails_to_start_leaves_no_end_of_a_network() {
     let places = [place.clone()];
     cube.write("ok.json", &sleeper("ok", &json!({})));
     cube.await_running("ok");
-    place.docker(&[
-        "run",
-        "--detach",
-        "--init",
-        "--name",
-        "web",
-        "--publish",
-        "8080:80",
-        "busybox",
-        "sleep",
-        "100000",
-    ]);
+    place.stranger("web", &["--publish", "8080:80"]);
     let namespaces = || {
         let mounts = fs::read_to_string(format!("/proc/{}/mounts", engine.pid())).unwrap();
         mounts.lines().filter(|mount| mount.contains("/netns/")).count()

@@ -149,6 +149,14 @@ pub enum Wait {
 }
 
 impl Wait {
+    /// How many leave, of how many, where that is too much to go without a yes.
+    pub fn too_much(&self) -> Option<(usize, usize)> {
+        match self {
+            Wait::TooMany { gone, of } | Wait::StillWaits { gone, of } => Some((*gone, *of)),
+            _ => None,
+        }
+    }
+
     /// Whether a yes would let it go.
     pub fn needs_yes(&self) -> bool {
         !matches!(self, Wait::Incomplete(_) | Wait::Quiet(_))

@@ -2,8 +2,8 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use cube::{
-    registry::Object,
-    store::{Event, Store, Watch},
+    registry::{Object, all},
+    store::{Event, Snapshot, Store, Watch},
 };
 use cube_api::{
     condition::{self, SCHEDULED},
@@ -54,10 +54,7 @@ impl Inner {
             );
         }
         // What was told may be newer only by what was under way.
-        let found: Model = snapshot
-            .range("")
-            .map(|record| (record.key.as_str().to_owned(), Object::new(record.clone())))
-            .collect();
+        let found = model_of(&snapshot);
         for (key, object) in &found {
             if object.revision() > known {
                 self.store.written.insert(object.revision(), key.clone());
@@ -134,10 +131,7 @@ impl Inner {
         let snapshot = store.snapshot();
         let watch = store.watch("", snapshot.revision());
         self.store.watch = watch.ok().map(|watch| (store, watch));
-        self.store.model = snapshot
-            .range("")
-            .map(|record| (record.key.as_str().to_owned(), Object::new(record.clone())))
-            .collect();
+        self.store.model = model_of(&snapshot);
         for (key, object) in &self.store.model {
             self.store.written.insert(object.revision(), key.clone());
         }
@@ -328,6 +322,12 @@ impl Inner {
         }
         None
     }
+}
+
+/// All objects of a snapshot.
+fn model_of(snapshot: &Snapshot) -> Model {
+    let named = |object: Object| (object.record().key.as_str().to_owned(), object);
+    all(snapshot).map(named).collect()
 }
 
 /// `plural/namespace/name` of an object as clients have it.

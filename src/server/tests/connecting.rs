@@ -25,14 +25,7 @@ impl Socket {
             .await
             .unwrap();
         let shutdown = CancellationToken::new();
-        let state = ServerState {
-            registry: registry.clone(),
-            containers: Arc::new(Echo),
-            door: None,
-            scheduling_policy: Default::default(),
-            recorder: None,
-            info: json!({}),
-        };
+        let state = state(&registry, json!({}));
         let listener = UnixListener::bind(dir.path().join("socket")).unwrap();
         let serving = tokio::spawn(super::super::serve(listener, state, shutdown.clone()));
         Self {
@@ -220,14 +213,7 @@ struct Pipes {
 impl Pipes {
     async fn new(options: Options) -> Self {
         let registry = Registry::open(Store::memory(options), World::real()).await.unwrap();
-        let state = ServerState {
-            registry: registry.clone(),
-            containers: Arc::new(Echo),
-            door: None,
-            scheduling_policy: Default::default(),
-            recorder: None,
-            info: json!({}),
-        };
+        let state = state(&registry, json!({}));
         let (connect, connected) = tokio::sync::mpsc::unbounded_channel();
         tokio::spawn(super::super::serve(Piped(connected), state, CancellationToken::new()));
         Self { connect, registry }
