@@ -168,6 +168,11 @@ impl Cluster {
         }
     }
 
+    /// The cluster's name among others.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// A client on a machine of its own.
     pub fn client(&self, who: &str) -> Client {
         let network = self.net.of(who, Process::default());
@@ -405,6 +410,7 @@ impl Cluster {
             node => Some(node.to_owned()),
         };
         if let Some(docker) = node.filter(|_| power).and_then(|node| self.dockers.get(&node)) {
+            docker.power_cut();
             docker.sim.reboot();
             self.oracle.power_cut(&docker.node);
         }

@@ -88,6 +88,8 @@ pub struct Docker {
 
 struct Shared {
     manners: Manners,
+    /// How often its machine has lost its power.
+    power_cuts: u64,
     listener: Option<Listener>,
 }
 
@@ -106,6 +108,7 @@ impl Docker {
             sim: SimEngine::new(world, config),
             shared: Arc::new(Mutex::new(Shared {
                 manners: Manners::default(),
+                power_cuts: 0,
                 listener: None,
             })),
             history,
@@ -120,6 +123,11 @@ impl Docker {
     /// How calls go from now on.
     pub fn set_manners(&self, manners: Manners) {
         self.shared().manners = manners;
+    }
+
+    /// Its machine has lost its power: what it was asked for and has not done yet, it never does.
+    pub fn power_cut(&self) {
+        self.shared().power_cuts += 1;
     }
 
     /// Who hears of calls.
@@ -209,9 +217,13 @@ impl Reach {
         let fails_after = docker.thousandths(manners.fails_after);
         let (answer, answered) = oneshot::channel();
         let beside = docker.clone();
+        let power_cuts = docker.shared().power_cuts;
         // Beside the process: what was asked for happens also when it dies meanwhile.
         tokio::spawn(async move {
             tokio::time::sleep(there + late.unwrap_or_default()).await;
+            if beside.shared().power_cuts != power_cuts {
+                return;
+            }
             let result = act.await;
             let asks = matches!(call.verb, Verb::Exec | Verb::EndExec | Verb::ResizeExec);
             if call.verb.changes() && !asks {

@@ -9,6 +9,7 @@ mod disk;
 mod engine;
 mod history;
 mod manifests;
+mod mutants;
 mod nemesis;
 mod network;
 mod notes;
@@ -31,6 +32,7 @@ use std::{
 };
 
 use clap::{Parser, ValueEnum};
+use cube_planted::Bug;
 
 use crate::{
     history::Violation,
@@ -66,6 +68,18 @@ struct Args {
     /// Of the sweep, only each Nth point
     #[arg(long, default_value_t = 1, requires = "sweep")]
     every: usize,
+    /// Plant bugs in Cube one after the other, and see that each is found within a thousand seeds
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "from", "sweep"])]
+    mutants: bool,
+    /// Of the bugs, only this one (may be said again)
+    #[arg(long, requires = "mutants")]
+    only: Vec<String>,
+    /// Only say which bugs there are
+    #[arg(long, requires = "mutants", conflicts_with = "only")]
+    list: bool,
+    /// Plant this bug in every run
+    #[arg(long, conflicts_with = "mutants")]
+    plant: Option<String>,
     /// Begin no seed after so many minutes
     #[arg(long)]
     minutes: Option<u64>,
@@ -87,10 +101,17 @@ fn main() -> ExitCode {
         .init();
     panics::note_them();
     let liveness = args.mode == Mode::Liveness;
+    match args.plant.as_deref().map(mutants::named).transpose() {
+        Ok(bug) => cube_planted::plant(bug),
+        Err(why) => return refuse(&why),
+    }
     if let Some(seed) = args.seed {
         return one(seed, liveness, args.trace);
     }
     let began = Instant::now();
+    if args.mutants {
+        return hunt(&args.only, args.list);
+    }
     if args.sweep {
         return match sweep::sweep(args.every) {
             Ok(points) => {
@@ -143,6 +164,30 @@ fn main() -> ExitCode {
         _ if args.all => ExitCode::FAILURE,
         seed => one(seed, liveness, false),
     }
+}
+
+/// Plants the bugs of these names, or all.
+fn hunt(only: &[String], list: bool) -> ExitCode {
+    if list {
+        mutants::list();
+        return ExitCode::SUCCESS;
+    }
+    let named: Result<Vec<Bug>, String> = only.iter().map(|name| mutants::named(name)).collect();
+    let all_found = match named {
+        Ok(bugs) if bugs.is_empty() => mutants::hunt(Bug::ALL),
+        Ok(bugs) => mutants::hunt(&bugs),
+        Err(why) => return refuse(&why),
+    };
+    if all_found {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn refuse(why: &str) -> ExitCode {
+    eprintln!("{why}");
+    ExitCode::from(2)
 }
 
 /// So many seeds are run a second time, to see that the same happens again.

@@ -1,7 +1,10 @@
 //! Makes things go wrong, and mends them again.
 use std::{collections::BTreeMap, time::Duration};
 
-use cube::engine::{CLUSTER_LABEL, Container, ContainerSpec, Engine as _, Network};
+use cube::{
+    engine::{CLUSTER_LABEL, Container, ContainerSpec, Engine as _, Network},
+    worker::UID_LABEL,
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -10,6 +13,9 @@ use crate::{
     engine::Manners,
     script::{Act, ByHand},
 };
+
+/// The image of others' containers.
+const THEIRS: &str = "theirs";
 
 /// What is wrong now, and when it is mended.
 #[derive(Default)]
@@ -188,6 +194,7 @@ impl Nemesis {
                         .history
                         .note(machine, format_args!("its clock is {ahead} s ahead"));
                     clock.set_ahead(*ahead);
+                    cluster.oracle.clock_set(machine);
                 }
             }
             Act::ByHand { node, which, what } => by_hand(cluster, node, *which, *what),
@@ -252,7 +259,7 @@ fn carry_out(cluster: &mut Cluster, mend: Mend) {
 /// Cube's containers on a node, in order.
 fn ours(cluster: &Cluster, node: &str) -> Vec<Container> {
     let mut all = cluster.dockers[node].sim.containers();
-    all.retain(|container| container.labels.contains_key(CLUSTER_LABEL));
+    all.retain(|container| container.labels.contains_key(CLUSTER_LABEL) && container.image != THEIRS);
     all
 }
 
@@ -283,13 +290,20 @@ fn by_hand(cluster: &Cluster, node: &str, which: u64, what: ByHand) {
 }
 
 /// Someone else makes and starts a container.
-pub async fn foreign(cluster: &Cluster, node: &str, name: &str) {
+pub async fn foreign(cluster: &Cluster, node: &str, name: &str, labelled: bool) {
     let sim = cluster.dockers[node].sim.clone();
-    sim.add_image("theirs");
+    sim.add_image(THEIRS);
+    // Of a Task that nobody knows: whoever removes it goes by labels, which anyone can write.
+    let labels = [
+        (CLUSTER_LABEL, cluster.id()),
+        (UID_LABEL, "00000000-0000-7000-8000-000000000000"),
+    ];
+    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let spec = ContainerSpec {
         name: name.to_owned(),
-        image: "theirs".to_owned(),
+        image: THEIRS.to_owned(),
         network: Network::None,
+        labels: if labelled { labels } else { BTreeMap::new() },
         ..ContainerSpec::default()
     };
     let Ok(id) = sim.create(&spec).await else { return };

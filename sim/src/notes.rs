@@ -1,6 +1,6 @@
 //! The small files of simulated machines: what is synced outlives a power cut, what is not may be lost, or be there in part.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,8 +28,28 @@ struct Note {
     now: Vec<u8>,
     /// What a power cut leaves for sure; none: nothing.
     synced: Option<Vec<u8>>,
-    /// When it was written last.
-    written: Option<Instant>,
+    /// What was written and not synced since, and when; oldest first.
+    pending: VecDeque<(Instant, Vec<u8>)>,
+}
+
+impl Note {
+    fn write(&mut self, bytes: Vec<u8>, synced: bool) {
+        self.now = bytes;
+        if synced {
+            self.pending.clear();
+            self.synced = Some(self.now.clone());
+        } else {
+            self.pending.push_back((Instant::now(), self.now.clone()));
+        }
+        self.write_back();
+    }
+
+    /// What is older than [`WRITE_BACK`] is on the disk.
+    fn write_back(&mut self) {
+        while self.pending.front().is_some_and(|(at, _)| at.elapsed() > WRITE_BACK) {
+            self.synced = self.pending.pop_front().map(|(_, bytes)| bytes);
+        }
+    }
 }
 
 /// A system writes down what is not synced after so long at most, as Linux does by default.
@@ -67,8 +87,9 @@ impl Cabinet {
         let mut inner = self.inner();
         let chance = inner.chance.clone();
         inner.files.retain(|_, note| {
-            let old = note.written.is_none_or(|at| at.elapsed() > WRITE_BACK);
-            if old || note.synced.as_ref() == Some(&note.now) {
+            note.write_back();
+            note.pending.clear();
+            if note.synced.as_ref() == Some(&note.now) {
                 return true;
             }
             match (chance.below(3), note.synced.take()) {
@@ -109,20 +130,19 @@ impl Notes for Handle {
 
     fn replace(&self, path: &Path, bytes: &[u8], synced: bool) -> io::Result<()> {
         let mut inner = self.write()?;
-        let note = inner.files.entry(path.to_owned()).or_default();
-        note.now = bytes.to_vec();
-        note.written = Some(Instant::now());
-        if synced {
-            note.synced = Some(note.now.clone());
-        }
+        inner
+            .files
+            .entry(path.to_owned())
+            .or_default()
+            .write(bytes.to_vec(), synced);
         Ok(())
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.write()?;
         let note = inner.files.entry(path.to_owned()).or_default();
-        note.now.extend_from_slice(bytes);
-        note.written = Some(Instant::now());
+        let whole = [&note.now, bytes].concat();
+        note.write(whole, false);
         Ok(())
     }
 }

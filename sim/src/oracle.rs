@@ -2,7 +2,10 @@
 //!
 //! It only looks: at the store's own events, at every engine, at what clients were answered. It never takes Cube's word.
 mod calm;
+mod deployments;
+mod directories;
 mod engines;
+mod statuses;
 mod store;
 
 use std::{
@@ -34,6 +37,8 @@ struct Inner {
     dockers: BTreeMap<String, Docker>,
     store: store::Watched,
     engines: engines::Watched,
+    directories: directories::Watched,
+    statuses: statuses::Watched,
 }
 
 impl Oracle {
@@ -51,6 +56,8 @@ impl Oracle {
             dockers: dockers.clone(),
             store: store::Watched::default(),
             engines: engines::Watched::default(),
+            directories: directories::Watched::default(),
+            statuses: statuses::Watched::default(),
         };
         let oracle = Self(Arc::new(Mutex::new(inner)));
         for (node, docker) in dockers {
@@ -140,6 +147,26 @@ impl Oracle {
         self.inner().engines.foreign.insert(place, container);
     }
 
+    /// A file of a source was written, with this text, or removed.
+    pub fn file(&self, source: &str, file: &str, text: Option<&str>) {
+        self.inner().file(source, file, text);
+    }
+
+    /// Somebody says yes to what a source would remove.
+    pub fn approves(&self, source: &str) {
+        self.inner().directories.approved(source);
+    }
+
+    /// A person is about to delete an object.
+    pub fn deletes(&self, key: &str) {
+        self.inner().directories.deleted(key);
+    }
+
+    /// A machine's clock is set.
+    pub fn clock_set(&self, machine: &str) {
+        self.inner().directories.clock_set(machine);
+    }
+
     /// The first thing that is not yet as it must be once nothing is wrong any more; none when all is.
     pub fn unsettled(&self, lost: &[String]) -> Option<String> {
         self.inner().unsettled(lost)
@@ -161,6 +188,9 @@ impl Oracle {
             inner.catch_up();
             inner.check_node(node);
         }
+        if when == When::Asked && call.verb == Verb::Start {
+            inner.check_starts(node, call);
+        }
         if when == When::Asked && matches!(call.verb, Verb::Signal | Verb::Remove) {
             inner.catch_up();
             inner.check_end(node, call);
@@ -172,5 +202,6 @@ impl Oracle {
         let mut inner = self.inner();
         inner.catch_up();
         inner.check_nodes();
+        inner.check_ready();
     }
 }

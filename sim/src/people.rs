@@ -105,6 +105,7 @@ impl Person {
                     grace_seconds: *grace,
                     uid: None,
                 };
+                self.oracle.deletes(&id_of(*kind, namespace, name));
                 self.client.delete(*kind, namespace, name, &how).await?;
                 self.read(*kind, namespace, name).await.or_else(|error| {
                     let gone = error.is_not_found();
@@ -157,6 +158,7 @@ impl Person {
                     .collect::<Vec<cube::source::ObjectId>>(),
             );
             let patch = json!({ "metadata": { "annotations": { cube::source::APPROVED_ANNOTATION: yes } } });
+            self.oracle.approves(&source);
             self.client.merge_patch(Kind::Source, "", &source, &patch).await?;
             Ok::<_, Error>(format!("yes to {}", ids.join(", ")))
         };

@@ -158,6 +158,9 @@ impl Run {
         let manager = !self.cluster.runs(MANAGER) || self.nemesis.is_wrong(MANAGER);
         for (node, ..) in &self.cluster.layout.nodes {
             let dead = !self.cluster.is_own(node) && !self.cluster.runs(node);
+            if manager {
+                self.cluster.oracle.trouble(MANAGER);
+            }
             if manager || dead || !self.cluster.net.is_open(MANAGER, node) || self.nemesis.is_wrong(node) {
                 self.cluster.oracle.trouble(node);
             }
@@ -182,6 +185,7 @@ impl Run {
                     "files",
                     format_args!("{file} in directory {folder} is written ({manner:?})"),
                 );
+                self.cluster.oracle.file(&source_of(*folder), file, Some(text));
                 let (folder, text) = (&self.cluster.folders[*folder], text.as_bytes());
                 match manner {
                     Manner::Whole => folder.write(file, text, true),
@@ -196,9 +200,10 @@ impl Run {
             Act::Unlink { folder, file } => {
                 self.history
                     .note("files", format_args!("{file} in directory {folder} is removed"));
+                self.cluster.oracle.file(&source_of(*folder), file, None);
                 self.cluster.folders[*folder].remove(file);
             }
-            Act::Foreign { node, name } => nemesis::foreign(&self.cluster, node, name).await,
+            Act::Foreign { node, name, labelled } => nemesis::foreign(&self.cluster, node, name, *labelled).await,
             fault => self.nemesis.act(&mut self.cluster, fault),
         }
     }

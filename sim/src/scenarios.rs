@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::Layout,
+    engine::Manners,
     run::run,
     script::{Act, ByHand, Manner, Script, Timed},
 };
@@ -176,4 +177,34 @@ fn an_engine_that_goes_after_a_restart_takes_nothing_from_the_new_container() {
         ),
     ];
     holds(&layout(1, (5, 1, 1)), 60, &acts);
+}
+
+/// A network that was made without the worker being told so stayed when the Task that needed it went.
+#[test]
+fn a_network_that_was_made_without_a_word_goes_with_the_last_task() {
+    let delete = Act::Delete {
+        who: 0,
+        kind: Kind::Task,
+        namespace: "default".to_owned(),
+        name: "api".to_owned(),
+        grace: None,
+        cascade: 2,
+    };
+    let manners = Manners {
+        fails_after: 1000,
+        ..Manners::default()
+    };
+    let acts = [
+        at(
+            5.0,
+            Act::Engine {
+                node: "n0".to_owned(),
+                manners,
+                back: Duration::from_secs(20),
+            },
+        ),
+        at(6.0, apply(task("api", json!({ "image": "app" })))),
+        at(15.0, delete),
+    ];
+    holds(&layout(1, (5, 1, 1)), 40, &acts);
 }

@@ -93,8 +93,8 @@ pub enum Act {
     Clock { machine: String, ahead: i64 },
     /// Something is done to a container of Cube's, past Cube.
     ByHand { node: String, which: u64, what: ByHand },
-    /// Someone else's container appears.
-    Foreign { node: String, name: String },
+    /// Someone else's container appears, perhaps with Cube's labels.
+    Foreign { node: String, name: String, labelled: bool },
     /// An image is taken from a node.
     DropImage { node: String, image: String },
 }
@@ -398,7 +398,8 @@ fn by_hand(chance: &Chance, layout: &Layout) -> Act {
         5 => ByHand::Rename,
         _ if chance.once_in(2) => {
             let name = format!("cube-default-{}-00000000-0123456789-1", chance.pick(TASKS));
-            return Act::Foreign { node, name };
+            let labelled = chance.once_in(2);
+            return Act::Foreign { node, name, labelled };
         }
         _ => {
             let image = format!("app:{}", chance.below(4));

@@ -4,6 +4,7 @@ use cube_api::{
     meta::{FOREGROUND_FINALIZER, ORPHAN_FINALIZER, ObjectMeta, OwnerReference},
 };
 use cube_plan::garbage::{Action, Dependent, Look, Owner, decide};
+use cube_planted::{Bug, planted};
 
 use super::runner::{Change, Hand, Outcome, View, owner_key, release};
 use crate::{
@@ -95,7 +96,8 @@ fn state(owner: &OwnerReference, namespace: &str, view: &View) -> Owner {
         return Owner::There;
     };
     match view.get(&key).filter(|object| object.uid() == owner.uid) {
-        None => Owner::Gone,
+        None if !planted(Bug::OwnerUnasked) => Owner::Gone,
+        None => Owner::There,
         Some(object) if waits_for_dependents(object.meta()) => Owner::Waits,
         Some(_) => Owner::There,
     }

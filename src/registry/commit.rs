@@ -1,4 +1,5 @@
 //! From decided changes to one transaction of the store, and back to objects.
+use cube_planted::{Bug, planted};
 use std::collections::BTreeSet;
 
 use cube_api::{
@@ -94,10 +95,13 @@ impl Registry {
         let mut rooms = BTreeSet::new();
         for step in steps {
             let key = step.key();
-            let expected = step
-                .before
-                .as_ref()
-                .map_or(Expect::Absent, |before| Expect::Revision(before.revision()));
+            let expected =
+                step.before
+                    .as_ref()
+                    .map_or(Expect::Absent, |before| match planted(Bug::RevisionUnchecked) {
+                        true => Expect::Present,
+                        false => Expect::Revision(before.revision()),
+                    });
             match &step.next {
                 // What stays as it is must still be so only if something else depends on it; it writes nothing.
                 Next::Same => continue,

@@ -13,6 +13,7 @@ use cube_api::{
     namespace,
     task::Task,
 };
+use cube_planted::{Bug, planted};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
@@ -172,11 +173,11 @@ pub(super) fn settle(before: &Object, current: &Value, mut value: Value) -> Next
     if !meta["deletionTimestamp"].is_null() && !held {
         return Next::Gone;
     }
-    if *current == value {
+    if *current == value && !planted(Bug::UnchangedWritten) {
         return Next::Same;
     }
     let begun = current["metadata"]["deletionTimestamp"].is_null() && !meta["deletionTimestamp"].is_null();
-    if begun || wish(current) != wish(&value) {
+    if (begun || wish(current) != wish(&value)) && !planted(Bug::GenerationKept) {
         value["metadata"]["generation"] = (before.meta().generation + 1).into();
     }
     Next::Put(value)
@@ -207,7 +208,7 @@ pub(super) fn delete(before: &Object, options: &DeleteOptions, now: Timestamp) -
     let mut finalizers = before.meta().finalizers.clone();
     let force = options.grace_seconds == Some(0);
     let task = before.try_typed::<Task>();
-    let bound = task.is_some_and(|task| task.status.node.is_some());
+    let bound = task.is_some_and(|task| task.status.node.is_some() && !planted(Bug::FinalizerDropped));
     let deleting = before.is_deleting();
     hold(
         &mut finalizers,

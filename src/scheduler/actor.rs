@@ -2,6 +2,7 @@
 mod edited;
 mod waiting;
 
+use cube_planted::{Bug, planted};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -146,7 +147,9 @@ impl Actor {
             };
             match self.index.place_task(&rank.key, &demand) {
                 Some(node) => {
-                    self.index.set(&rank.key, task.typed(), &demand, Some(&node));
+                    if !planted(Bug::RoomUncounted) {
+                        self.index.set(&rank.key, task.typed(), &demand, Some(&node));
+                    }
                     self.assumed.insert(rank.key.clone(), node.to_string());
                     let (key, node) = (rank.key, node.to_string());
                     bindings.push(Binding { key, task, node });
@@ -229,6 +232,7 @@ impl Actor {
                     self.bind(vec![binding]);
                 }
             }
+            Err(_) if planted(Bug::BindingForgotten) => {}
             Err(error) => {
                 self.pause_after(&error);
                 for Binding { key, .. } in bindings {

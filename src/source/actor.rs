@@ -1,6 +1,7 @@
 //! The loop of a source: what wakes it, and in which order it works.
 //!
 //! Each pass works from what is there: look, apply, prune, say how it goes. Read [`Actor::run`] first.
+use cube_planted::{Bug, planted};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -182,6 +183,9 @@ impl Actor {
             self.verified = true;
             let whole = self.table.directory.is_ok();
             self.scan_at = Instant::now() + if whole { RESCAN } else { LOOK_FOR };
+            if planted(Bug::RescanSkipped) && whole {
+                self.scan_at += Duration::from_secs(86_400);
+            }
             self.prune_at = Some(now);
         }
         // What does not parse is perhaps half-written: it gets one more look.

@@ -1,6 +1,7 @@
 //! What leaves with its file: sees what is there, asks the brain, and carries out what it decides.
 //!
 //! Read [`Actor::prune`] first.
+use cube_planted::{Bug, planted};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -101,8 +102,8 @@ impl Actor {
         let source = self.source();
         let approved = source.and_then(|source| source.meta().annotations.get(APPROVED_ANNOTATION).cloned());
         let scan = match self.unread() {
-            Some(why) => Scan::Incomplete(why),
-            None => Scan::Complete(said),
+            Some(why) if !planted(Bug::PruneUnread) => Scan::Incomplete(why),
+            _ => Scan::Complete(said),
         };
         let open = |at: &Instant| now.saturating_duration_since(*at) < WRITTEN_AT_MOST;
         let unsettled = !self.unsettled.is_empty() || self.being_written.values().any(open);

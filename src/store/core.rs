@@ -6,6 +6,7 @@
 //! After a failure it acknowledges nothing, because what the disk holds is not known: a commit that failed may be there
 //! all the same. It opens the file again, compares, publishes what did land, and spends new revisions from then on.
 
+use cube_planted::{Bug, planted};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,7 +100,10 @@ impl Core {
             }
             Err(error) => {
                 // A refusal counts for nothing either: it may rest on a neighbour's write that never happened.
-                let answers = vec![Err(unavailable(&error, true)); size];
+                let answers = match planted(Bug::AckedThoughFailed) {
+                    true => answers,
+                    false => vec![Err(unavailable(&error, true)); size],
+                };
                 self.fail(now, error, Some(next), FIRST_PAUSE);
                 answers
             }

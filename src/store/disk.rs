@@ -3,6 +3,7 @@
 //! Owns the layout and its format number, and when what is in the log goes into the tables. Never decides what is written, and never serves a byte that is not what was
 //! written: each value carries a checksum of ours, since redb checks its own only after a crash. Read [`Disk::open`] first.
 
+use cube_planted::{Bug, planted};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -211,18 +212,24 @@ impl Disk {
     /// Brings what has gathered in the log into the tables, and the counter. When this returns, they are durable.
     pub fn settle(&mut self, revision: Revision) -> Result<(), WriteError> {
         let fill = || -> Result<WriteTransaction, redb::Error> {
-            let tx = self.database.begin_write()?;
+            let mut tx = self.database.begin_write()?;
+            if planted(Bug::TreesUnsynced) {
+                tx.set_durability(redb::Durability::None)?;
+            }
             {
                 let mut records = tx.open_table(RECORDS)?;
                 for (key, state) in &self.gathered {
                     match state {
                         Some(record) => records.insert(key.as_str(), encode(record).as_slice())?,
+                        None if planted(Bug::DeletionUnsettled) => None,
                         None => records.remove(key.as_str())?,
                     };
                 }
                 let mut meta = tx.open_table(META)?;
                 write_meta(&mut meta, REVISION_KEY, &revision.to_le_bytes())?;
-                write_meta(&mut meta, LAP_KEY, &self.log.next_lap().to_le_bytes())?;
+                if !planted(Bug::LapNotRaised) {
+                    write_meta(&mut meta, LAP_KEY, &self.log.next_lap().to_le_bytes())?;
+                }
             }
             Ok(tx)
         };

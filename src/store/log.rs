@@ -14,6 +14,7 @@
 //! Guarantees: an entry counts whole or not at all, and only until the trees have it: they say which lap is the present one.
 //! An entry that is broken while a later one is whole was damaged, and is told; a broken last one was never acknowledged.
 
+use cube_planted::{Bug, planted};
 use std::io;
 use std::sync::Arc;
 
@@ -66,6 +67,9 @@ impl Log {
         let (mut log, mut found) = (Self::at(file, lap), Found::default());
         while let Some(entry) = Entry::read(&bytes[log.end..]).filter(|entry| log.is_next(entry)) {
             let Some(writes) = entry.writes() else { break };
+            if planted(Bug::LastEntryLost) && Entry::read(&bytes[log.end + sectors(entry.length)..]).is_none() {
+                break;
+            }
             found.writes.extend(writes);
             found.revision = Some(entry.revision);
             log.number += 1;
@@ -96,7 +100,7 @@ impl Log {
     }
 
     fn is_next(&self, entry: &Entry<'_>) -> bool {
-        entry.lap == self.lap && entry.number == self.number
+        (entry.lap == self.lap || planted(Bug::OldLapTaken)) && entry.number == self.number
     }
 
     /// Whether a group has its place in what room is left.
@@ -131,7 +135,9 @@ impl Log {
         // The last entry may end less than a sector before the room does.
         entry.resize(sectors(length), 0);
         self.file.write(self.end as u64, &entry)?;
-        self.file.sync_data()?;
+        if !planted(Bug::LogUnsynced) {
+            self.file.sync_data()?;
+        }
         self.number += 1;
         self.end += entry.len();
         Ok(())

@@ -2,6 +2,7 @@
 //!
 //! At most one step of a Task is under way at a time; many Tasks' steps are. It never calls the engine itself (steps do,
 //! in tasks of their own) and never decides (the brain in `cube_plan::worker` does). Begin with [`Actor::look`].
+use cube_planted::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -270,6 +271,9 @@ impl Actor {
 
     /// The clock was set by so much: what is waited for is as far away as it was.
     pub fn clock_was_set(&mut self, by: SignedDuration) {
+        if planted(Bug::GraceByWallClock) {
+            return;
+        }
         tracing::warn!(by = %by, "the machine's clock was set");
         let moved = |at: Timestamp| at.saturating_add(by).unwrap_or(at);
         let timers = std::mem::take(&mut self.timers).into_iter();
@@ -462,6 +466,7 @@ impl Actor {
         for (report, taken) in batch.into_iter().zip(taken) {
             let uid = report.uid.clone();
             match taken {
+                Taken::TryAgain(_) if planted(Bug::ReportDropped) => {}
                 Taken::TryAgain(_) => {
                     self.unsent.entry(uid).or_insert(report);
                 }
@@ -481,7 +486,7 @@ impl Actor {
             self.strays.remove(uid);
             return;
         }
-        if !self.journal.has(uid) {
+        if !self.journal.has(uid) && !planted(Bug::ProofUnasked) {
             if self.strays.insert(uid.to_owned(), now).is_none() {
                 for seen in &containers {
                     tracing::warn!(

@@ -1,4 +1,5 @@
 //! Which Tasks are the node's: taken over, changed, and given up as the manager says.
+use cube_planted::{Bug, planted};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ impl Actor {
                     && slot.task.metadata.deletion_timestamp == task.metadata.deletion_timestamp
                     && slot.task.status.epoch == task.status.epoch
                     && slot.task.status.eviction == task.status.eviction;
-                if slot.task.status.epoch != task.status.epoch {
+                if slot.task.status.epoch != task.status.epoch && !planted(Bug::GoneKept) {
                     slot.reported = None;
                     slot.told_gone = false;
                 }
@@ -112,6 +113,10 @@ impl Actor {
     /// The Task is no longer the node's: what is left of it is stopped at once, for it may run elsewhere.
     pub(super) fn unassign(&mut self, uid: &str) {
         self.unsent.remove(uid);
+        if planted(Bug::UnassignedRuns) {
+            self.slots.remove(uid);
+            return;
+        }
         let Some(slot) = self.slots.get_mut(uid) else { return };
         slot.assigned = false;
         if !slot.task.metadata.is_deleting() {

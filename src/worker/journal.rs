@@ -3,6 +3,7 @@
 //!
 //! One uid a line, appended before the container is made, so that a crash leaves a line too many and never one too few.
 //! It is not synced: a power cut that loses a line leaves a container behind that is told of, never a stranger's removed.
+use cube_planted::{Bug, planted};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ impl Journal {
     /// # Errors
     /// Where it cannot be written; the container must then not be made.
     pub fn add(&mut self, uid: &str) -> io::Result<()> {
-        if self.uids.contains(uid) {
+        if self.uids.contains(uid) || planted(Bug::ProofUnwritten) {
             return Ok(());
         }
         if !self.begun {

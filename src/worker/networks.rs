@@ -1,4 +1,5 @@
 //! A namespace's network on this engine: made when a Task first needs it, removed with the last.
+use cube_planted::{Bug, planted};
 use std::sync::Arc;
 
 use cube_api::task::{NetworkMode, Task};
@@ -97,20 +98,38 @@ impl Actor {
         self.dirty.extend(uids);
     }
 
+    fn is_network_needed(&self, namespace: &str) -> bool {
+        self.slots
+            .values()
+            .any(|slot| slot.task.spec.network == NetworkMode::Namespace && slot.task.metadata.namespace() == namespace)
+    }
+
+    /// The engine was asked which networks there are.
+    pub(super) fn networks_listed(&mut self, there: Vec<String>) {
+        let mut known = std::mem::take(&mut self.networks);
+        known.retain(|namespace, state| match state {
+            NetworkState::Busy => true,
+            NetworkState::Ready => there.contains(namespace),
+            // It may have been made all the same, and is then there to be removed.
+            NetworkState::Failed { .. } => self.is_network_needed(namespace),
+        });
+        for namespace in there {
+            known.entry(namespace).or_insert(NetworkState::Ready);
+        }
+        self.networks = known;
+        // One that the list before did not know of yet may be nobody's by now.
+        self.drop_unused_networks();
+    }
+
     /// Removes the networks that no Task and no container needs any more.
     pub(super) fn drop_unused_networks(&mut self) {
-        if !self.assigned {
+        if !self.assigned || planted(Bug::NetworkStays) {
             return;
         }
-        let used = |namespace: &str| {
-            self.slots.values().any(|slot| {
-                slot.task.spec.network == NetworkMode::Namespace && slot.task.metadata.namespace() == namespace
-            })
-        };
         let unused: Vec<String> = self
             .networks
             .iter()
-            .filter(|(name, state)| **state == NetworkState::Ready && !used(name))
+            .filter(|(name, state)| **state == NetworkState::Ready && !self.is_network_needed(name))
             .map(|(name, _)| name.clone())
             .collect();
         for namespace in unused {

@@ -2,6 +2,7 @@
 //!
 //! Most go with their Task. What is left is what a change took out of a Task's spec while its container still had it. Never
 //! removes one that a Task of this node wishes for, nor one that a container has.
+use cube_planted::{Bug, planted};
 use std::collections::BTreeSet;
 
 use super::actor::Actor;
@@ -11,7 +12,7 @@ use crate::engine::EngineError;
 impl Actor {
     /// Removes those of the listed that nobody wishes for. Does nothing before it is known which Tasks are the node's.
     pub(super) fn drop_unwished_scratch(&self, mut listed: BTreeSet<String>) {
-        if !self.assigned || listed.is_empty() {
+        if !self.assigned || listed.is_empty() || planted(Bug::ScratchStays) {
             return;
         }
         for slot in self.slots.values() {

@@ -1,7 +1,7 @@
 //! What the engine tells of containers and networks: events, inspections, lists. Each only wakes whom it concerns.
 use cube_plan::worker::Step;
 
-use super::actor::{Actor, NetworkState};
+use super::actor::Actor;
 use crate::engine::{Action, Container, EngineError, EngineEvent};
 
 impl Actor {
@@ -95,13 +95,7 @@ impl Actor {
             // Made after the list, perhaps: ask for this one.
             self.inspect(id);
         }
-        self.networks
-            .retain(|name, state| *state != NetworkState::Ready || networks.contains(name));
-        for namespace in networks {
-            self.networks.entry(namespace).or_insert(NetworkState::Ready);
-        }
-        // One that the list before did not know of yet may be nobody's by now.
-        self.drop_unused_networks();
+        self.networks_listed(networks);
         self.forget_healthchecks();
         let assigned: Vec<String> = self.slots.keys().cloned().collect();
         for uid in assigned {

@@ -2,6 +2,7 @@
 //!
 //! Engine events can be lost: it subscribes, then lists, and lists again after every reconnect and once a minute. An
 //! engine that does not answer says nothing about its containers.
+use cube_planted::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -165,7 +166,7 @@ pub async fn run(
         if actor.relist_now || (actor.engine_up && Instant::now() >= session.next_list) {
             actor.relist_now = false;
             session.next_list = Instant::now() + RELIST;
-            if session.connecting.is_none() && actor.engine_up {
+            if session.connecting.is_none() && actor.engine_up && !planted(Bug::ListSkipped) {
                 session.list(&actor);
             }
         }
@@ -279,7 +280,9 @@ impl Session {
                 ),
             };
         }
-        actor.listed(connected.containers, connected.networks, came_back);
+        if !(came_back && planted(Bug::RelistSkipped)) {
+            actor.listed(connected.containers, connected.networks, came_back);
+        }
         let volumes = &connected.volumes - &connected.scratch;
         let mut told = self.node.clone();
         tell_there(&mut told, &volumes, connected.images);
@@ -314,7 +317,11 @@ impl Session {
             self.last_contact = Some(now);
             self.went = true;
         }
-        actor.engine_up = false;
+        actor.engine_up = planted(Bug::EngineAwayIsGone);
+        if planted(Bug::EngineAwayIsGone) {
+            actor.view = View::default();
+            actor.dirty.extend(actor.slots.keys().cloned());
+        }
         if self.gone_since.get_or_insert_with(Instant::now).elapsed() >= DOUBTED {
             actor.doubt_all();
         }

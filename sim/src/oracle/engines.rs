@@ -14,6 +14,9 @@ use crate::{engine::Call, notes::WRITE_BACK};
 /// A copy on a node that was cut off has so long to end after it is back.
 const BACK: Duration = Duration::from_secs(75);
 
+/// In this time a container is not started more often than so: the waits between get longer.
+const STARTS: (Duration, usize) = (Duration::from_secs(60), 20);
+
 /// What is known of the engines.
 #[derive(Default)]
 pub(super) struct Watched {
@@ -25,8 +28,12 @@ pub(super) struct Watched {
     troubled: BTreeMap<String, Duration>,
     /// When each node's power was cut.
     power_cuts: BTreeMap<String, Vec<Duration>>,
+    /// Whose containers they are: the Task's uid.
+    pub(super) of: BTreeMap<String, String>,
     /// When containers were first seen.
     first_seen: BTreeMap<String, Duration>,
+    /// When containers of a Task were started last, by uid.
+    starts: BTreeMap<String, Vec<Duration>>,
     /// Others' containers, as they were made, by node and name.
     pub(super) foreign: BTreeMap<(String, String), Container>,
 }
@@ -49,7 +56,7 @@ impl Inner {
         cuts.into_iter().any(|cut| *cut >= made && *cut < made + WRITE_BACK)
     }
 
-    fn is_troubled(&self, node: &str) -> bool {
+    pub(super) fn is_troubled(&self, node: &str) -> bool {
         let now = self.history.now();
         self.engines.troubled.get(node).is_some_and(|until| *until > now)
     }
@@ -61,6 +68,15 @@ impl Inner {
             return ours;
         };
         for container in docker.sim.containers() {
+            let place = (node.to_owned(), container.name.clone());
+            if self
+                .engines
+                .foreign
+                .get(&place)
+                .is_some_and(|foreign| foreign.id == container.id)
+            {
+                continue;
+            }
             let label = |name: &str| container.labels.get(name).cloned().unwrap_or_default();
             if label(CLUSTER_LABEL) == self.cluster {
                 ours.entry(label(UID_LABEL)).or_default().push(container);
@@ -75,6 +91,7 @@ impl Inner {
         for (uid, containers) in self.ours(node) {
             for container in &containers {
                 self.engines.first_seen.entry(container.id.clone()).or_insert(now);
+                self.engines.of.insert(container.id.clone(), uid.clone());
             }
             let alive: Vec<&str> = containers
                 .iter()
@@ -144,6 +161,24 @@ impl Inner {
         let grace = Duration::from_secs(meta.deletion_grace_period_seconds.unwrap_or(own).min(own));
         let known = self.engines.graces.entry(meta.uid.clone()).or_insert(grace);
         *known = grace.min(*known);
+    }
+
+    /// What fails again and again is started again after ever longer waits.
+    pub(super) fn check_starts(&mut self, node: &str, call: &Call) {
+        let Some(docker) = self.dockers.get(node) else { return };
+        let seen = docker.sim.containers().into_iter().find(|seen| seen.id == call.what);
+        let Some(uid) = seen.and_then(|seen| seen.labels.get(UID_LABEL).cloned()) else {
+            return;
+        };
+        let now = self.history.now();
+        let starts = self.engines.starts.entry(uid.clone()).or_default();
+        starts.push(now);
+        starts.retain(|at| now - *at < STARTS.0);
+        if starts.len() > STARTS.1 {
+            let what = format!("{uid} is started {} times in {:?}", starts.len(), STARTS.0);
+            self.history
+                .violated("I16: what fails again and again is tried ever more rarely", what);
+        }
     }
 
     /// Nothing is killed before it had its time.

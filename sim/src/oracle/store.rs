@@ -118,6 +118,10 @@ impl Inner {
                 changed = true;
                 self.take(&event);
             }
+            // A store that goes back tells the same again without end.
+            if self.history.violation().is_some() {
+                break;
+            }
         }
         if changed {
             self.check_rooms();
@@ -163,11 +167,19 @@ impl Inner {
             Some(record) => {
                 let object = Object::new(record.clone());
                 self.note_change(before.as_ref(), &object);
+                self.check_surge(before.as_ref(), &object);
+                self.check_container(&object);
+                if object.is_deleting() && !before.as_ref().is_some_and(Object::is_deleting) {
+                    self.check_removal(&object);
+                }
                 self.learn_grace(&object);
                 self.store.model.insert(key, object);
             }
             None => {
                 self.history.note("store", format_args!("{revision} {key} is gone"));
+                if let Some(before) = before.filter(|before| !before.is_deleting()) {
+                    self.check_removal(&before);
+                }
                 self.store.model.remove(&key);
             }
         }

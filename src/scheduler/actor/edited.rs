@@ -7,6 +7,7 @@ use cube_api::{
     task::{Eviction, Task},
 };
 use cube_plan::scheduler::Demand;
+use cube_planted::{Bug, planted};
 
 use super::{Actor, Finished, task};
 use crate::{
@@ -37,7 +38,7 @@ impl Actor {
             None => find(&status.conditions, SCHEDULED)
                 .is_some_and(|bound| bound.observed_generation < task.metadata.generation),
         };
-        if edited {
+        if edited && !planted(Bug::OutgrownStays) {
             self.edited.insert(key.to_owned());
         }
     }

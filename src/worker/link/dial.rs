@@ -2,6 +2,7 @@
 //!
 //! While the manager is away nothing of the worker waits but its reports; events are kept within bounds, the node's word
 //! and each Task's are told as they are then. Read [`Dialer::run`] first.
+use cube_planted::{Bug, planted};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -375,6 +376,7 @@ impl Dialer {
     /// Takes what the manager says of the node's Tasks.
     fn take(&mut self, down: Down, snapshot: &mut Vec<Arc<Task>>) {
         let assignment = match down {
+            Down::Snapshot { .. } if self.assigned && planted(Bug::AssignmentMissed) => return,
             Down::Snapshot { tasks, more } => {
                 snapshot.extend(tasks.into_iter().filter_map(|task| self.read(task)));
                 if more {

@@ -1,4 +1,5 @@
 //! Which Tasks go and how many come, within the bounds of the strategy.
+use cube_planted::{Bug, planted};
 use std::{cmp::Reverse, collections::BTreeSet};
 
 use cube_api::{
@@ -131,7 +132,10 @@ pub(super) struct Plan<'a> {
 pub(super) fn plan<'a>(look: &Look, tasks: &Tasks<'a>, current: &Current) -> Plan<'a> {
     let wished = look.deployment.spec.replicas as usize;
     let way = Way::of(look.deployment);
-    let bounds = way.bounds(look.deployment.spec.replicas);
+    let mut bounds = way.bounds(look.deployment.spec.replicas);
+    if planted(Bug::SurgeUnheeded) {
+        bounds.surge = look.deployment.spec.replicas;
+    }
     let least = wished.saturating_sub(bounds.unavailable as usize);
     let available_new = tasks.new.iter().filter(|task| is_available(look, task)).count();
     let available_old = tasks.old.iter().filter(|task| is_available(look, task)).count();

@@ -1,4 +1,5 @@
 //! What becomes of a node's Tasks.
+use cube_planted::{Bug, planted};
 use std::cmp::Reverse;
 
 use cube_api::{
@@ -154,7 +155,8 @@ fn of_lost_node(look: &Look, lost: &Lost, index: usize, decision: &mut Decision)
         Tolerated::ForEver => None,
         Tolerated::Unsaid => lost.since.saturating_add(TOLERATION).ok(),
     };
-    let is_due = due.is_some_and(|due| due <= look.now);
+    let is_due = due.is_some_and(|due| due <= look.now) || planted(Bug::LostAtOnce);
+    let is_due = is_due && !planted(Bug::LostNeverMoved);
     if let Some(due) = due.filter(|_| !is_due) {
         decision.wake_after(due.duration_since(look.now));
     }

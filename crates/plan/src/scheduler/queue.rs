@@ -2,6 +2,7 @@
 //!
 //! What fits nowhere waits with all Tasks of the same demand: one look answers for them all, so that any number of them
 //! costs a change as much as one, and none holds up another.
+use cube_planted::{Bug, planted};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
@@ -90,7 +91,7 @@ impl Queue {
     /// are any.
     pub fn wake(&mut self, index: &mut Index) -> bool {
         let news = index.take_news();
-        if !news.any || self.waiting.is_empty() {
+        if !news.any || self.waiting.is_empty() || planted(Bug::RoomUnnoticed) {
             return false;
         }
         let mut fitting = Vec::new();

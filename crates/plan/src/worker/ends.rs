@@ -1,5 +1,6 @@
 //! What the end of a container means: over, or again and when.
 use cube_api::task::{Phase, RestartPolicy, Termination};
+use cube_planted::{Bug, planted};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Over, Progress};
@@ -33,6 +34,7 @@ pub struct End {
 pub fn backoff(failures: u64) -> SignedDuration {
     match failures {
         0 | 1 => SignedDuration::ZERO,
+        _ if planted(Bug::BackoffNone) => SignedDuration::ZERO,
         more => (FIRST * 2_i32.pow((more - 2).min(16) as u32)).min(LONGEST),
     }
 }

@@ -12,6 +12,7 @@
 mod ends;
 mod status;
 
+use cube_planted::{Bug, planted};
 use std::collections::BTreeSet;
 
 use cube_api::hash;
@@ -436,7 +437,9 @@ pub fn decide(look: &Look) -> Step {
             // seen to run may be starting just now, for a worker that was killed amid it: it goes first too.
             SeenState::Created => clear(
                 look,
-                old().filter(|seen| seen.state.is_alive() || seen.state == SeenState::Created),
+                old()
+                    .filter(|seen| seen.state.is_alive() || seen.state == SeenState::Created)
+                    .filter(|_| !planted(Bug::StartBeforeStop)),
                 true,
             )
             .or_else(|| held_back(look))
@@ -552,7 +555,7 @@ fn clear<'a>(look: &Look, containers: impl Iterator<Item = &'a Seen>, urgent: bo
 fn stop(look: &Look, seen: &Seen) -> Step {
     let deletion = look.task.metadata.deletion_grace_period_seconds;
     let deletion = deletion.filter(|_| look.task.metadata.is_deleting());
-    if deletion == Some(0) {
+    if deletion == Some(0) || planted(Bug::GraceIgnored) {
         return Step::Kill(seen.id.clone());
     }
     let Some((_, since)) = look.progress.stopping.as_ref().filter(|(id, _)| *id == seen.id) else {

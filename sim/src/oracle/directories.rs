@@ -1,0 +1,128 @@
+//! The promises of watched directories: nothing goes that a file says, nor much at once without a yes (I8).
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use cube::registry::Object;
+use cube_api::kinds::Kind;
+use cube_plan::prune::{FEW, PERCENT, WINDOW};
+use serde_json::Value;
+
+use super::{Inner, id_of};
+use crate::{cluster::MANAGER, manifests::NAMESPACES};
+
+/// What a file says for so long is known, unless the manager stood still meanwhile.
+const READ: Duration = Duration::from_secs(5);
+
+/// What is known of directories and of who removes.
+#[derive(Default)]
+pub(super) struct Watched {
+    /// What the files of each source said when they could last be read, and since when.
+    said: BTreeMap<(String, String), (BTreeSet<String>, Duration)>,
+    /// What each source has removed, and when.
+    removed: BTreeMap<String, Vec<(String, Duration)>>,
+    /// Sources to which somebody said yes.
+    approved: BTreeSet<String>,
+    /// What people have deleted.
+    deleted: BTreeSet<String>,
+    /// The window in which removals count is measured by a clock that was set.
+    clock_was_set: bool,
+}
+
+impl Watched {
+    pub(super) fn approved(&mut self, source: &str) {
+        self.approved.insert(source.to_owned());
+    }
+
+    pub(super) fn deleted(&mut self, key: &str) {
+        self.deleted.insert(key.to_owned());
+    }
+
+    pub(super) fn clock_set(&mut self, machine: &str) {
+        self.clock_was_set |= machine == MANAGER;
+    }
+
+    /// Since when a file of the source says the object.
+    fn said_since(&self, source: &str, key: &str) -> Option<Duration> {
+        let files = self.said.iter().filter(|((of, _), _)| of == source);
+        let saying = files.filter(|(_, (said, _))| said.contains(key));
+        saying.map(|(_, (_, since))| *since).min()
+    }
+}
+
+impl Inner {
+    /// A file has another text, or is gone; one that cannot be read says what it said.
+    pub(super) fn file(&mut self, source: &str, file: &str, text: Option<&str>) {
+        let now = self.history.now();
+        let place = (source.to_owned(), file.to_owned());
+        let before = self.directories.said.remove(&place);
+        let Some(text) = text else { return };
+        let said = match ids(text) {
+            Some((ids, true)) => (ids, now),
+            // Two documents of one object: whether it counts is not for this to say.
+            Some((ids, false)) => {
+                let kept = before.unwrap_or_default().0;
+                (kept.intersection(&ids).cloned().collect(), now)
+            }
+            None => before.unwrap_or_default(),
+        };
+        self.directories.said.insert(place, said);
+    }
+
+    /// An object is on its way out: if its source removes it, no file says it, and it is not one of many.
+    pub(super) fn check_removal(&mut self, object: &Object) {
+        let meta = object.meta();
+        let key = id_of(object.kind(), object.namespace(), object.name());
+        let room = id_of(Kind::Namespace, "", object.namespace());
+        let with_its_room = self.store.model.get(&room).is_none_or(Object::is_deleting);
+        let by_person = self.directories.deleted.contains(&key);
+        let Some(source) = meta.manager().filter(|manager| manager.starts_with("manifests")) else {
+            return;
+        };
+        if by_person || with_its_room || meta.controller().is_some() || object.kind() == Kind::Namespace {
+            return;
+        }
+        let now = self.history.now();
+        let said = self.directories.said_since(source, &key);
+        if said.is_some_and(|since| since + READ < now) && !self.is_troubled(MANAGER) {
+            let what = format!("{key} is removed by {source}, and a file says it since {said:?}");
+            self.history.violated("I8: what a file says is not removed", what);
+        }
+        let source = source.to_owned();
+        let removed = self.directories.removed.entry(source.clone()).or_default();
+        removed.push((key, now));
+        let leaving: BTreeSet<&String> = removed
+            .iter()
+            .filter(|(_, at)| now - *at < WINDOW)
+            .map(|(key, _)| key)
+            .collect();
+        let owned = self.store.model.iter().filter(|(_, object)| {
+            let meta = object.meta();
+            meta.manager() == Some(&source) && !meta.is_deleting() && meta.controller().is_none()
+        });
+        let owned: BTreeSet<&String> = owned.map(|(key, _)| key).collect();
+        let of = owned.union(&leaving).count();
+        let unasked = !self.directories.approved.contains(&source) && !self.directories.clock_was_set;
+        let gone = leaving.iter().filter(|key| !owned.contains(**key)).count();
+        if unasked && gone > FEW.max(of * PERCENT / 100) {
+            let what = format!("{source} has removed {gone} of {of} objects, and nobody said yes");
+            self.history.violated("I8: not much is removed without a yes", what);
+        }
+    }
+}
+
+/// What a text says, and whether each object once; none: it cannot be read.
+fn ids(text: &str) -> Option<(BTreeSet<String>, bool)> {
+    let documents: Vec<&str> = text.split("\n---\n").collect();
+    let mut ids = BTreeSet::new();
+    for document in &documents {
+        let value: Value = serde_json::from_str(document).ok()?;
+        let meta = &value["metadata"];
+        let kind = Kind::from_kind(value["kind"].as_str()?)?;
+        let namespace = meta["namespace"].as_str().unwrap_or(NAMESPACES[0]);
+        ids.insert(id_of(kind, namespace, meta["name"].as_str()?));
+    }
+    let once = ids.len() == documents.len();
+    Some((ids, once))
+}

@@ -1,0 +1,72 @@
+//! What is told is true: of which container, and whether it is ready (I6).
+use std::{collections::BTreeMap, time::Duration};
+
+use cube::{engine::State, registry::Object};
+use cube_api::{
+    condition::{READY, is_true},
+    task::Task,
+};
+
+use super::Inner;
+
+/// What a worker was not told of, it finds with its next list: after a minute, and what that takes.
+const FOUND: Duration = Duration::from_secs(90);
+
+/// What is known of what is told.
+#[derive(Default)]
+pub(super) struct Watched {
+    /// Since when a Task is told to be ready and is not, by uid.
+    untrue: BTreeMap<String, Duration>,
+}
+
+impl Inner {
+    /// A Task tells of no container but its own.
+    pub(super) fn check_container(&self, object: &Object) {
+        let Some(task) = object.try_typed::<Task>() else { return };
+        let Some(id) = &task.status.container_id else { return };
+        let of = self.engines.of.get(id);
+        if of.is_some_and(|of| *of != task.metadata.uid) {
+            let what = format!(
+                "{} ({}) tells of container {id}, of {of:?}",
+                task.metadata.name, task.metadata.uid
+            );
+            self.history.violated("I6: what is told is true", what);
+        }
+    }
+
+    /// What is told to be ready runs, or ran a moment ago.
+    pub(super) fn check_ready(&mut self) {
+        let now = self.history.now();
+        let before = std::mem::take(&mut self.statuses.untrue);
+        let tasks = self
+            .store
+            .model
+            .values()
+            .filter_map(|object| object.try_typed::<Task>());
+        let mut untrue = BTreeMap::new();
+        for task in tasks.filter(|task| is_true(&task.status.conditions, READY)) {
+            let status = &task.status;
+            let (Some(node), Some(id)) = (&status.node, &status.container_id) else {
+                continue;
+            };
+            let Some(docker) = self.dockers.get(node).filter(|_| !self.is_troubled(node)) else {
+                continue;
+            };
+            let seen = docker.sim.containers().into_iter().find(|seen| seen.id == *id);
+            if seen.is_some_and(|seen| seen.state == State::Running) {
+                continue;
+            }
+            let uid = &task.metadata.uid;
+            let since = before.get(uid).copied().unwrap_or(now);
+            if now - since > FOUND {
+                let what = format!(
+                    "{} is told to be ready on {node}, and does not run since {since:?}",
+                    task.metadata.name
+                );
+                self.history.violated("I6: what is told is true", what);
+            }
+            untrue.insert(uid.clone(), since);
+        }
+        self.statuses.untrue = untrue;
+    }
+}
