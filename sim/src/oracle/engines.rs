@@ -29,9 +29,9 @@ pub(super) struct Watched {
     /// When each node's power was cut.
     power_cuts: BTreeMap<String, Vec<Duration>>,
     /// Whose containers they are: the Task's uid.
-    pub(super) of: BTreeMap<String, String>,
+    pub(super) of: BTreeMap<(String, String), String>,
     /// When containers were first seen.
-    first_seen: BTreeMap<String, Duration>,
+    first_seen: BTreeMap<(String, String), Duration>,
     /// When containers of a Task were started last, by uid.
     starts: BTreeMap<String, Vec<Duration>>,
     /// Others' containers, as they were made, by node and name.
@@ -51,7 +51,8 @@ impl Inner {
 
     /// Whether the worker may have lost its note that it made the container: it was just about to be written.
     pub(super) fn proof_is_lost(&self, node: &str, id: &str) -> bool {
-        let made = self.engines.first_seen.get(id).copied().unwrap_or_default();
+        let place = (node.to_owned(), id.to_owned());
+        let made = self.engines.first_seen.get(&place).copied().unwrap_or_default();
         let cuts = self.engines.power_cuts.get(node).into_iter().flatten();
         cuts.into_iter().any(|cut| *cut >= made && *cut < made + WRITE_BACK)
     }
@@ -90,8 +91,10 @@ impl Inner {
         let now = self.history.now();
         for (uid, containers) in self.ours(node) {
             for container in &containers {
-                self.engines.first_seen.entry(container.id.clone()).or_insert(now);
-                self.engines.of.insert(container.id.clone(), uid.clone());
+                // Each engine has ids of its own.
+                let place = (node.to_owned(), container.id.clone());
+                self.engines.first_seen.entry(place.clone()).or_insert(now);
+                self.engines.of.insert(place, uid.clone());
             }
             let alive: Vec<&str> = containers
                 .iter()

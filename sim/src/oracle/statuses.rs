@@ -23,11 +23,13 @@ impl Inner {
     /// A Task tells of no container but its own.
     pub(super) fn check_container(&self, object: &Object) {
         let Some(task) = object.try_typed::<Task>() else { return };
-        let Some(id) = &task.status.container_id else { return };
-        let of = self.engines.of.get(id);
-        if of.is_some_and(|of| *of != task.metadata.uid) {
+        let (Some(node), Some(id)) = (&task.status.node, &task.status.container_id) else {
+            return;
+        };
+        let of = self.engines.of.get(&(node.clone(), id.clone()));
+        if of != Some(&task.metadata.uid) {
             let what = format!(
-                "{} ({}) tells of container {id}, of {of:?}",
+                "{} ({}) tells of container {id} on {node}, of {of:?}",
                 task.metadata.name, task.metadata.uid
             );
             self.history.violated("I6: what is told is true", what);
