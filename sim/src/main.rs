@@ -23,6 +23,7 @@ mod script;
 mod shrink;
 mod sweep;
 mod trap;
+mod walk;
 mod world;
 
 use std::{
@@ -68,6 +69,9 @@ struct Args {
     /// Of the sweep, only each Nth point
     #[arg(long, default_value_t = 1, requires = "sweep")]
     every: usize,
+    /// Each field of each kind with good, extreme and bad values, and back
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "from", "sweep", "mutants"])]
+    walk: bool,
     /// Plant bugs in Cube one after the other, and see that each is found within a thousand seeds
     #[arg(long, conflicts_with_all = ["seed", "seeds", "from", "sweep"])]
     mutants: bool,
@@ -111,6 +115,21 @@ fn main() -> ExitCode {
     let began = Instant::now();
     if args.mutants {
         return hunt(&args.only, args.list);
+    }
+    if args.walk {
+        let walked = walk::walk();
+        let (taken, refused) = (walked.taken, walked.refused);
+        walked.wrong.iter().for_each(|wrong| println!("{wrong}"));
+        println!(
+            "{taken} values taken, {refused} refused, {} not as promised, in {:.1} s",
+            walked.wrong.len(),
+            began.elapsed().as_secs_f64()
+        );
+        return if walked.wrong.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
     }
     if args.sweep {
         return match sweep::sweep(args.every) {

@@ -157,9 +157,13 @@ impl Oracle {
         self.inner().directories.approved(source);
     }
 
-    /// A person is about to delete an object.
-    pub fn deletes(&self, key: &str) {
-        self.inner().directories.deleted(key);
+    /// A person is about to delete an object; `by_force`: without waiting for its container.
+    pub fn deletes(&self, key: &str, by_force: bool) {
+        let mut inner = self.inner();
+        inner.directories.deleted(key);
+        if by_force {
+            inner.statuses.forced(key);
+        }
     }
 
     /// A machine's clock is set.

@@ -105,7 +105,7 @@ impl Person {
                     grace_seconds: *grace,
                     uid: None,
                 };
-                self.oracle.deletes(&id_of(*kind, namespace, name));
+                self.oracle.deletes(&id_of(*kind, namespace, name), *grace == Some(0));
                 self.client.delete(*kind, namespace, name, &how).await?;
                 self.read(*kind, namespace, name).await.or_else(|error| {
                     let gone = error.is_not_found();

@@ -153,10 +153,7 @@ impl Hand for Nodes {
         let name = key.name();
         let object = view.get(key);
         let node = object.as_ref().map(|object| object.typed::<Node>());
-        let mut steady = self.steady.get_or_insert_with(|| Steady::new(view.now)).now();
-        if planted(Bug::SilenceByWallClock) {
-            steady = view.now;
-        }
+        let steady = self.steady.get_or_insert_with(|| Steady::new(view.now)).now();
         self.note_taints(name, node, steady);
         let told = self.by_what_is_told(name, node, steady, view.now);
         let silence = SignedDuration::try_from(self.roster.silence(name)).unwrap_or(SignedDuration::MAX);
@@ -180,6 +177,10 @@ impl Hand for Nodes {
             .map(|(taint, since)| (taint.clone(), since.saturating_add(told).unwrap_or(*since)))
             .collect();
         let tasks: Vec<&Task> = there.iter().map(Object::typed).collect();
+        let now = match planted(Bug::SilenceByWallClock) {
+            true => view.now,
+            false => steady.saturating_add(told).unwrap_or(view.now),
+        };
         let decision = decide(&Look {
             name,
             node,
@@ -187,7 +188,7 @@ impl Hand for Nodes {
             tasks: &tasks,
             tainted_since: &tainted_since,
             allowance,
-            now: steady.saturating_add(told).unwrap_or(view.now),
+            now,
         });
         if slow
             && decision

@@ -173,7 +173,7 @@ pub(super) fn settle(before: &Object, current: &Value, mut value: Value) -> Next
     if !meta["deletionTimestamp"].is_null() && !held {
         return Next::Gone;
     }
-    if *current == value && !planted(Bug::UnchangedWritten) {
+    if *current == value {
         return Next::Same;
     }
     let begun = current["metadata"]["deletionTimestamp"].is_null() && !meta["deletionTimestamp"].is_null();

@@ -195,15 +195,14 @@ fn reported(before: &Object, node: &str, report: &TaskReport, now: Timestamp) ->
     let (old, name) = (&task.status, before.name());
     let shown = shown(Task::KIND, before.namespace(), name);
     let conflict = |why: String| Err(ApiError::conflict(Kind::Task, name, why));
-    if before.uid() != report.uid && !planted(Bug::ReportOfOther) {
+    if before.uid() != report.uid {
         return conflict(format!("{shown} is another one now (uid {})", before.uid()));
     }
     if old.node.as_deref() != Some(node) && !planted(Bug::ReportFromElsewhere) {
         let there = old.node.as_deref().unwrap_or("no node");
         return conflict(format!("{there} has {shown} now, not {node}"));
     }
-    let unasked = [Bug::ReportOfOlder, Bug::ReportOfOther, Bug::ReportFromElsewhere];
-    if old.epoch != report.epoch && !unasked.into_iter().any(planted) {
+    if old.epoch != report.epoch && !planted(Bug::ReportFromElsewhere) {
         return conflict(format!("{shown} is in epoch {} now, not {}", old.epoch, report.epoch));
     }
     if report.gone

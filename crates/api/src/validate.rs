@@ -8,6 +8,7 @@ use crate::{
     deployment::{Deployment, IntOrPercent, StrategyType},
     error::{FieldError, FieldPath, Reason},
     meta::{OWN_PREFIX, ObjectMeta},
+    quantity::Quantity,
     task::{Medium, NetworkMode, Port, RestartPolicy, Task, TaskSpec, Volume},
 };
 
@@ -316,6 +317,11 @@ fn volumes(spec: &TaskSpec, path: &FieldPath, errors: &mut Vec<FieldError>) {
                 Reason::Forbidden,
                 message,
             ));
+        }
+        let limit = empty_dir.as_ref().and_then(|dir| dir.size_limit.as_ref());
+        if limit.is_some_and(Quantity::is_negative) {
+            let at = at().field("emptyDir").field("sizeLimit");
+            errors.push(FieldError::new(at, Reason::Invalid, "must not be negative"));
         }
     }
     let mut places = BTreeSet::new();

@@ -1,5 +1,8 @@
 //! What is told is true: of which container, and whether it is ready (I6).
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use cube::{engine::State, registry::Object};
 use cube_api::{
@@ -17,6 +20,14 @@ const FOUND: Duration = Duration::from_secs(90);
 pub(super) struct Watched {
     /// Since when a Task is told to be ready and is not, by uid.
     untrue: BTreeMap<String, Duration>,
+    /// Tasks that somebody has deleted without waiting for their containers.
+    forced: BTreeSet<String>,
+}
+
+impl Watched {
+    pub(super) fn forced(&mut self, key: &str) {
+        self.forced.insert(key.to_owned());
+    }
 }
 
 impl Inner {
@@ -32,6 +43,21 @@ impl Inner {
                 "{} ({}) tells of container {id} on {node}, of {of:?}",
                 task.metadata.name, task.metadata.uid
             );
+            self.history.violated("I6: what is told is true", what);
+        }
+    }
+
+    /// A Task is gone when its container is, unless its node is out of reach or nobody wished to wait.
+    pub(super) fn check_gone(&self, key: &str, object: &Object) {
+        let Some(task) = object.try_typed::<Task>() else { return };
+        let Some(node) = &task.status.node else { return };
+        if self.statuses.forced.contains(key) || self.is_troubled(node) {
+            return;
+        }
+        let ours = self.ours(node);
+        let mut containers = ours.get(&task.metadata.uid).into_iter().flatten();
+        if let Some(seen) = containers.find(|seen| seen.state.is_running()) {
+            let what = format!("{key} is gone, and {} runs on {node}", seen.name);
             self.history.violated("I6: what is told is true", what);
         }
     }

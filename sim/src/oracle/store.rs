@@ -177,6 +177,9 @@ impl Inner {
             }
             None => {
                 self.history.note("store", format_args!("{revision} {key} is gone"));
+                if let Some(before) = &before {
+                    self.check_gone(&key, before);
+                }
                 if let Some(before) = before.filter(|before| !before.is_deleting()) {
                     self.check_removal(&before);
                 }
@@ -301,6 +304,7 @@ impl Inner {
     /// A node that was given more than it has.
     pub(super) fn overcommitted(&self, edited_count: bool) -> Option<String> {
         let mut used: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        let mut ports: BTreeMap<(&str, u16), &str> = BTreeMap::new();
         for object in self.store.model.values() {
             let Some(task) = object.try_typed::<Task>() else {
                 continue;
@@ -316,6 +320,14 @@ impl Inner {
             let (cpu, memory) = used.entry(node).or_default();
             *cpu += task.spec.resources.cpu_request_milli();
             *memory += task.spec.resources.memory_request();
+            let own = task.spec.ports.iter().filter_map(|port| port.host_port);
+            for port in own.filter(|_| !edited) {
+                let name = task.metadata.name.as_str();
+                let other = ports.insert((node, port), name);
+                if let Some(other) = other {
+                    return Some(format!("{node}: port {port} is given to {other} and to {name}"));
+                }
+            }
         }
         for (name, (cpu, memory)) in used {
             let Some(node) = self.store.model.get(&id_of(Kind::Node, "", name)) else {

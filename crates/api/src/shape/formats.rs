@@ -49,12 +49,7 @@ pub const FORMATS: &[Format] = &[
     },
     Format {
         name: "image",
-        what: "an image, such as nginx:1.27 (not empty, no spaces)",
-        matches: image,
-    },
-    Format {
-        name: "image-reference",
-        what: "an image, such as nginx:1.27 (not empty, no spaces)",
+        what: "an image, such as nginx:1.27 or registry.example.com/team/app@sha256:… (in lower case, no spaces, no `https://`)",
         matches: image,
     },
     Format {
@@ -138,8 +133,53 @@ fn duration(text: &str) -> bool {
     !text.is_empty()
 }
 
+/// A reference by the grammar of the distribution project: `[host[:port]/]name[:tag][@digest]`.
 fn image(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+    let (named, digest) = match text.split_once('@') {
+        Some((named, digest)) => (named, Some(digest)),
+        None => (text, None),
+    };
+    let tag_at = named.rfind(':').filter(|at| !named[*at..].contains('/'));
+    let (name, tag) = match tag_at {
+        Some(at) => (&named[..at], Some(&named[at + 1..])),
+        None => (named, None),
+    };
+    let path = match name.split_once('/') {
+        // As docker does: what looks like a host is one.
+        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" || host != host.to_lowercase() => {
+            if !registry(host) {
+                return false;
+            }
+            path
+        }
+        _ => name,
+    };
+    name.len() <= 255 && path.split('/').all(image_part) && tag.is_none_or(image_tag) && digest.is_none_or(image_digest)
+}
+
+fn registry(host: &str) -> bool {
+    let (host, port) = host.rsplit_once(':').unwrap_or((host, "0"));
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || b".-[]:".contains(&byte);
+    !host.is_empty() && host.bytes().all(letters) && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Lower-case letters and digits, with `.`, `_`, `__` or dashes between them.
+fn image_part(part: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let ends = part.bytes().next().is_some_and(inner) && part.bytes().last().is_some_and(inner);
+    let between = |joint: &str| matches!(joint, "" | "." | "_" | "__") || joint.bytes().all(|byte| byte == b'-');
+    ends && part.split(|c: char| c.is_ascii() && inner(c as u8)).all(between)
+}
+
+fn image_tag(tag: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=128).contains(&tag.len()) && tag.bytes().all(inner) && !tag.starts_with(['.', '-'])
+}
+
+fn image_digest(digest: &str) -> bool {
+    digest.split_once(':').is_some_and(|(algorithm, hex)| {
+        !algorithm.is_empty() && hex.len() >= 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 fn absolute_path(text: &str) -> bool {

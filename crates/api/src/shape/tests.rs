@@ -238,6 +238,7 @@ fn what_is_due_is_known_before_there_is_a_value() {
 #[test]
 fn formats_know_right_from_wrong() {
     let long = "a".repeat(64);
+    let digested = format!("a.example:5000/b@sha256:{}", "0f".repeat(32));
     for (name, right, wrong) in [
         (
             "quantity",
@@ -261,7 +262,35 @@ fn formats_know_right_from_wrong() {
             vec!["30s", "1h30m", "1.5s", "10ms"],
             vec!["", "30", "s", "1w", "1.2.3s"],
         ),
-        ("image", vec!["nginx:1.27", "a/b@sha256:00"], vec!["", "a b", "a\n"]),
+        (
+            "image",
+            vec![
+                "nginx:1.27",
+                "a/b",
+                "localhost/a",
+                "Host:5000/a/b_c__d--e.f:V1_.-",
+                &digested,
+                "app:latest",
+            ],
+            vec![
+                "",
+                "a b",
+                "a\n",
+                "UPPER",
+                "a/B",
+                "http://a",
+                "a:",
+                "a//b",
+                "/a",
+                "a/",
+                "a@sha256:00",
+                "a:b:c",
+                "a..b",
+                "-a",
+                "a:-b",
+                "h.example:x/a",
+            ],
+        ),
         ("absolute-path", vec!["/", "/a/b"], vec!["", "a", "/a/../b"]),
         ("env-name", vec!["A", "a.b-c"], vec!["", "A=B", "A B"]),
         ("int-or-percent", vec!["25%", "3"], vec!["", "%", "-1", "1.5%"]),

@@ -155,8 +155,8 @@ fn of_lost_node(look: &Look, lost: &Lost, index: usize, decision: &mut Decision)
         Tolerated::ForEver => None,
         Tolerated::Unsaid => lost.since.saturating_add(TOLERATION).ok(),
     };
+    let due = due.filter(|_| !planted(Bug::LostNeverMoved));
     let is_due = due.is_some_and(|due| due <= look.now) || planted(Bug::LostAtOnce);
-    let is_due = is_due && !planted(Bug::LostNeverMoved);
     if let Some(due) = due.filter(|_| !is_due) {
         decision.wake_after(due.duration_since(look.now));
     }
