@@ -239,12 +239,15 @@ impl Script {
                 act: act(&chance, &layout, taste, faults),
             })
             .collect();
-        acts.sort_by_key(|timed| timed.at);
         let mut lost = Vec::new();
         if liveness && layout.nodes.len() > 1 && chance.once_in(2) {
             let last = &layout.nodes[layout.nodes.len() - 1].0;
             lost.push(last.clone());
+            if faults.clocks {
+                acts.extend(lost_while_the_clock_is_set(&chance, last, length));
+            }
         }
+        acts.sort_by_key(|timed| timed.at);
         Self {
             layout,
             taste,
@@ -254,6 +257,22 @@ impl Script {
             faults,
         }
     }
+}
+
+/// A node goes for good, and the manager's clock is set before its Tasks are to move.
+fn lost_while_the_clock_is_set(chance: &Chance, node: &str, length: Duration) -> [Timed; 2] {
+    let at = length.saturating_sub(chance.millis(1000, 40_000));
+    let gone = Act::Kill {
+        machine: node.to_owned(),
+        power: true,
+        back: length,
+    };
+    let set = Act::Clock {
+        machine: MANAGER.to_owned(),
+        ahead: *chance.pick(&[-60, 60, -3600, 3600, -315_360_000]),
+    };
+    let set_at = (at + chance.millis(16_000, 44_000)).min(length.saturating_sub(Duration::from_millis(1)));
+    [Timed { at, act: gone }, Timed { at: set_at, act: set }]
 }
 
 fn act(chance: &Chance, layout: &Layout, taste: Taste, faults: Faults) -> Act {

@@ -63,7 +63,7 @@ impl Actor {
                     && slot.task.metadata.deletion_timestamp == task.metadata.deletion_timestamp
                     && slot.task.status.epoch == task.status.epoch
                     && slot.task.status.eviction == task.status.eviction;
-                if slot.task.status.epoch != task.status.epoch && !planted(Bug::GoneKept) {
+                if slot.task.status.epoch != task.status.epoch {
                     slot.reported = None;
                     slot.told_gone = false;
                 }

@@ -1,5 +1,4 @@
 //! What the actor makes of what came back: views updated, ends judged, obstacles noted, events told.
-use cube_planted::{Bug, planted};
 use std::time::Duration;
 
 use cube_api::event::EventType;
@@ -161,11 +160,6 @@ impl Actor {
             slot.progress.image = Image::Unknown;
         }
         match (step, error) {
-            (Step::Create { number, .. }, error) if error.outcome_unknown() && planted(Bug::UnknownIsFailed) => {
-                if let Some(slot) = self.slots.get_mut(uid) {
-                    slot.progress.highest_number = number;
-                }
-            }
             (_, error) if error.outcome_unknown() => {
                 // Says nothing about the container: look before anything else is done.
                 self.obstruct(uid, ENGINE_UNREACHABLE, error.to_string());

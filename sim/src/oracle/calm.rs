@@ -43,6 +43,7 @@ impl Inner {
                 .find_map(|deployment| unsettled_deployment(deployment, &tasks))
         })
         .or_else(|| self.overcommitted(true))
+        .or_else(|| self.drifted())
         .or_else(|| self.left_over(&tasks, lost))
     }
 

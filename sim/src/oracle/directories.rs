@@ -20,6 +20,8 @@ const READ: Duration = Duration::from_secs(5);
 pub(super) struct Watched {
     /// What the files of each source said when they could last be read, and since when.
     said: BTreeMap<(String, String), (BTreeSet<String>, Duration)>,
+    /// What the files of each source say now; not those that cannot be read.
+    texts: BTreeMap<(String, String), BTreeMap<String, Value>>,
     /// What each source has removed, and when.
     removed: BTreeMap<String, Vec<(String, Duration)>>,
     /// Sources to which somebody said yes.
@@ -57,17 +59,57 @@ impl Inner {
         let now = self.history.now();
         let place = (source.to_owned(), file.to_owned());
         let before = self.directories.said.remove(&place);
+        self.directories.texts.remove(&place);
         let Some(text) = text else { return };
-        let said = match ids(text) {
-            Some((ids, true)) => (ids, now),
-            // Two documents of one object: whether it counts is not for this to say.
-            Some((ids, false)) => {
-                let kept = before.unwrap_or_default().0;
-                (kept.intersection(&ids).cloned().collect(), now)
+        let said = match objects(text) {
+            Some(objects) => {
+                let ids = objects.keys().cloned().collect();
+                self.directories.texts.insert(place.clone(), objects);
+                (ids, now)
             }
             None => before.unwrap_or_default(),
         };
         self.directories.said.insert(place, said);
+    }
+
+    /// An object that is not as the one file that says it does, although its source has it.
+    pub(super) fn drifted(&self) -> Option<String> {
+        let mut said: BTreeMap<&String, Vec<(&String, &Value)>> = BTreeMap::new();
+        for ((source, _), objects) in &self.directories.texts {
+            for (key, object) in objects {
+                said.entry(key).or_default().push((source, object));
+            }
+        }
+        // What a file said that cannot be read now still counts.
+        let said_by = self.directories.said.values();
+        let also = |key: &String| said_by.clone().filter(|(ids, _)| ids.contains(key)).count();
+        let once = said
+            .into_iter()
+            .filter(|(key, sayers)| sayers.len() == 1 && also(key) == 1);
+        for (key, sayers) in once {
+            let (source, wished) = sayers[0];
+            let Some(object) = self.store.model.get(key) else {
+                let room = wished["metadata"]["namespace"].as_str().unwrap_or(NAMESPACES[0]);
+                let there = self.store.model.contains_key(&id_of(Kind::Namespace, "", room));
+                if there || key.starts_with("namespaces/") {
+                    return Some(format!("a file of {source} says {key}, and it is not there"));
+                }
+                continue;
+            };
+            let other = object.meta().manager() != Some(source.as_str());
+            let now = object.to_value();
+            let same = ["/spec/image", "/spec/replicas", "/spec/template/spec/image"]
+                .iter()
+                .all(|field| {
+                    wished
+                        .pointer(field)
+                        .is_none_or(|wished| now.pointer(field) == Some(wished))
+                });
+            if !other && !same {
+                return Some(format!("a file of {source} says {wished}, and it is {}", now["spec"]));
+            }
+        }
+        None
     }
 
     /// An object is on its way out: if its source removes it, no file says it, and it is not one of many.
@@ -112,17 +154,20 @@ impl Inner {
     }
 }
 
-/// What a text says, and whether each object once; none: it cannot be read.
-fn ids(text: &str) -> Option<(BTreeSet<String>, bool)> {
-    let documents: Vec<&str> = text.split("\n---\n").collect();
-    let mut ids = BTreeSet::new();
-    for document in &documents {
+/// What a text says; none: it cannot be read, or says an object twice.
+fn objects(text: &str) -> Option<BTreeMap<String, Value>> {
+    let mut objects = BTreeMap::new();
+    for document in text.split("\n---\n") {
         let value: Value = serde_json::from_str(document).ok()?;
         let meta = &value["metadata"];
         let kind = Kind::from_kind(value["kind"].as_str()?)?;
         let namespace = meta["namespace"].as_str().unwrap_or(NAMESPACES[0]);
-        ids.insert(id_of(kind, namespace, meta["name"].as_str()?));
+        if objects
+            .insert(id_of(kind, namespace, meta["name"].as_str()?), value)
+            .is_some()
+        {
+            return None;
+        }
     }
-    let once = ids.len() == documents.len();
-    Some((ids, once))
+    Some(objects)
 }
