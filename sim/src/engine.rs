@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use cube::{
     engine::{
         Container, ContainerSpec, Ending, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOptions, ExecStatus,
-        ImageInfo, LogChunk, LogOptions, NamedImage, NetworkInfo, NetworkSpec, OnProgress, Result, TerminalSize,
+        ImageInfo, LogChunk, LogOptions, NamedImage, Network, NetworkInfo, NetworkSpec, OnProgress, Result,
+        TerminalSize,
         sim::{SimConfig, SimEngine, Verb},
     },
     world::{World, process::Process},
@@ -368,6 +369,11 @@ impl Engine for Reach {
     async fn rename(&self, id: &str, name: &str) -> Result<()> {
         let (owned, to) = (id.to_owned(), name.to_owned());
         beside!(self, Rename, &format!("{id} {name}"), |sim| sim.rename(&owned, &to))
+    }
+
+    async fn connect(&self, id: &str, network: &Network) -> Result<()> {
+        let (owned, to) = (id.to_owned(), network.clone());
+        beside!(self, Connect, id, |sim| sim.connect(&owned, &to))
     }
 
     async fn remove(&self, id: &str, force: bool) -> Result<()> {

@@ -277,6 +277,7 @@ fn by_hand(cluster: &Cluster, node: &str, which: u64, what: ByHand) {
         ByHand::Exit(code) => sim.exit(&container.id, code),
         ByHand::Oom => sim.oom(&container.id),
         ByHand::Pause => sim.pause(&container.id),
+        ByHand::Disconnect => sim.disconnect(&container.id),
         ByHand::Remove | ByHand::Rename => {
             let (sim, container) = (sim.clone(), container.clone());
             tokio::spawn(async move {

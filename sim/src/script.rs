@@ -123,6 +123,8 @@ pub enum ByHand {
     Pause,
     /// `docker rename`.
     Rename,
+    /// `docker network disconnect`.
+    Disconnect,
 }
 
 /// An act at its time.
@@ -414,6 +416,7 @@ fn by_hand(chance: &Chance, layout: &Layout) -> Act {
         2 => ByHand::Oom,
         3 => ByHand::Remove,
         4 => ByHand::Pause,
+        5 if chance.once_in(2) => ByHand::Disconnect,
         5 => ByHand::Rename,
         _ if chance.once_in(2) => {
             let name = format!("cube-default-{}-00000000-0123456789-1", chance.pick(TASKS));

@@ -38,8 +38,8 @@ use self::credentials::DockerConfig;
 use self::wire::{Wire, segment};
 use super::{
     CLUSTER_LABEL, Container, ContainerSpec, Ending, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOptions,
-    ExecStatus, ImageInfo, LogChunk, LogOptions, NamedImage, NetworkInfo, NetworkSpec, OnProgress, Result, State,
-    TerminalSize,
+    ExecStatus, ImageInfo, LogChunk, LogOptions, NamedImage, Network, NetworkInfo, NetworkSpec, OnProgress, Result,
+    State, TerminalSize,
 };
 use crate::world::host;
 
@@ -423,6 +423,10 @@ impl Engine for DockerEngine {
 
     async fn rename(&self, id: &str, name: &str) -> Result<()> {
         self.changing("rename", self.rename_container(id, name)).await
+    }
+
+    async fn connect(&self, id: &str, network: &Network) -> Result<()> {
+        self.changing("connect", self.connect_container(id, network)).await
     }
 
     async fn remove(&self, id: &str, force: bool) -> Result<()> {

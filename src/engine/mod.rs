@@ -107,6 +107,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Gives a container another name; [`EngineError::NameInUse`] when that is taken.
     async fn rename(&self, id: &str, name: &str) -> Result<()>;
 
+    /// Brings a running container back into the named network that it was made for, under its names there; `Ok` when it is in
+    /// it. [`EngineError::NotFound`] where there is no such network.
+    async fn connect(&self, id: &str, network: &Network) -> Result<()>;
+
     /// Removes a container and its anonymous volumes; `Ok` when it is gone or already going. A running one is refused
     /// ([`EngineError::InUse`]) unless `force`, which kills it.
     async fn remove(&self, id: &str, force: bool) -> Result<()>;

@@ -24,8 +24,8 @@ use self::machine::{Failure, Machine, Rest};
 use super::reference::Reference;
 use super::{
     CLUSTER_LABEL, Container, ContainerSpec, Ending, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOptions,
-    ExecStatus, ImageInfo, LogChunk, LogOptions, NamedImage, NetworkInfo, NetworkSpec, OnProgress, PullProgress,
-    Result, State, TerminalSize,
+    ExecStatus, ImageInfo, LogChunk, LogOptions, NamedImage, Network, NetworkInfo, NetworkSpec, OnProgress,
+    PullProgress, Result, State, TerminalSize,
 };
 use crate::world::World;
 
@@ -45,6 +45,7 @@ pub enum Verb {
     StopSignal,
     Unpause,
     Rename,
+    Connect,
     Remove,
     Logs,
     Usage,
@@ -149,6 +150,11 @@ impl SimEngine {
     /// Someone freezes a running container.
     pub fn pause(&self, id: &str) {
         self.machine().pause(id);
+    }
+
+    /// Someone takes a running container out of its network.
+    pub fn disconnect(&self, id: &str) {
+        self.machine().disconnect(id);
     }
 
     /// The engine stops answering, and its event streams end. Its containers go on.
@@ -416,6 +422,10 @@ impl Engine for SimEngine {
 
     async fn rename(&self, id: &str, name: &str) -> Result<()> {
         self.call(Verb::Rename, |machine| machine.rename(id, name))
+    }
+
+    async fn connect(&self, id: &str, network: &Network) -> Result<()> {
+        self.call(Verb::Connect, |machine| machine.connect(id, network))
     }
 
     async fn remove(&self, id: &str, force: bool) -> Result<()> {

@@ -243,6 +243,8 @@ pub enum Action {
     Unpause,
     /// A process of it was killed for want of memory.
     Oom,
+    /// Taken out of a network: by someone, or since it has ended.
+    Disconnect,
     /// Sent a signal.
     Kill {
         /// The signal's number, where the engine told it.

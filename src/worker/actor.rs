@@ -124,6 +124,8 @@ pub enum Message {
         String,
         Result<Option<Box<crate::engine::Container>>, crate::engine::EngineError>,
     ),
+    /// A container was taken out of a network, or has ended.
+    LeftNetwork(String),
     /// A namespace's network was removed.
     NetworkRemoved(String),
     /// A namespace's network could not be removed.

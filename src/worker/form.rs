@@ -145,7 +145,8 @@ pub fn container(task: &Task, hash: &str, number: u64, ground: &Ground) -> Conta
     }
 }
 
-fn network(task: &Task, ground: &Ground) -> Network {
+/// The network of a Task's container.
+pub(super) fn network(task: &Task, ground: &Ground) -> Network {
     match task.spec.network {
         NetworkMode::Host => Network::Host,
         NetworkMode::None => Network::None,

@@ -46,7 +46,7 @@ impl Actor {
         if succeeded
             && matches!(
                 step,
-                Step::Signal(_) | Step::Kill(_) | Step::Unpause(_) | Step::Rename(..)
+                Step::Signal(_) | Step::Kill(_) | Step::Unpause(_) | Step::Rename(..) | Step::Connect(_)
             )
         {
             // What came of it is seen by the inspection that follows, or else a little later.
@@ -140,8 +140,12 @@ impl Actor {
             }
             Outcome::Gone => self.gone(uid),
             Outcome::Done => {
-                if let Step::Unpause(id) | Step::Rename(id, _) = &step {
+                if let Step::Unpause(id) | Step::Rename(id, _) | Step::Connect(id) = &step {
                     let (reason, message) = match step {
+                        Step::Connect(_) => (
+                            "Reconnected",
+                            "container was taken out of its network by someone else; is in it again",
+                        ),
                         Step::Unpause(_) => ("Unpaused", "container was paused by someone else; running again"),
                         _ => ("Renamed", "container was renamed by someone else; has its name again"),
                     };
@@ -197,7 +201,7 @@ impl Actor {
             (Step::Start(id), EngineError::InvalidCommand { code, message }) => {
                 self.start_failed(uid, &id, code, message)
             }
-            (Step::Start(_), EngineError::NotFound { what }) if what.starts_with("network") => {
+            (Step::Start(_) | Step::Connect(_), EngineError::NotFound { what }) if what.starts_with("network") => {
                 // Someone removed it (`docker network prune`), or a process that was killed has made a second one: it is
                 // seen to, and the container started in it.
                 if let Some(slot) = self.slots.get(uid) {
@@ -233,7 +237,12 @@ impl Actor {
                 self.obstruct(uid, ENGINE_REFUSED, error.to_string());
             }
             (
-                Step::Unpause(id) | Step::Rename(id, _) | Step::Remove { id, .. } | Step::Signal(id) | Step::Kill(id),
+                Step::Unpause(id)
+                | Step::Connect(id)
+                | Step::Rename(id, _)
+                | Step::Remove { id, .. }
+                | Step::Signal(id)
+                | Step::Kill(id),
                 error,
             ) => {
                 self.inspect(id);

@@ -1,8 +1,13 @@
 //! What the engine tells of containers and networks: events, inspections, lists. Each only wakes whom it concerns.
+use std::time::Duration;
+
 use cube_plan::worker::Step;
 
-use super::actor::Actor;
-use crate::engine::{Action, Container, EngineError, EngineEvent};
+use super::actor::{Actor, Message};
+use crate::engine::{Action, Container, EngineError, EngineEvent, State};
+
+/// So long after a container has left its network its end was told, if it has ended.
+const LEFT: Duration = Duration::from_millis(300);
 
 impl Actor {
     pub(super) fn event(&mut self, event: EngineEvent) {
@@ -22,7 +27,33 @@ impl Actor {
                     self.dirty.insert(uid);
                 }
             }
+            Action::Disconnect => {
+                if self.is_meant_to_run(&id) {
+                    self.ask_later(id);
+                }
+            }
             _ => self.inspect(id),
+        }
+    }
+
+    fn is_meant_to_run(&self, id: &str) -> bool {
+        let known = self.view.get(id);
+        known.is_some_and(|container| container.state == State::Running && !self.is_stopping(container))
+    }
+
+    /// A container that ends leaves its network as well, and that is told by itself.
+    fn ask_later(&self, id: String) {
+        let sender = self.sender.clone();
+        crate::world::spawn(async move {
+            tokio::time::sleep(LEFT).await;
+            let _ = sender.send(Message::LeftNetwork(id));
+        });
+    }
+
+    /// A container was taken out of a network a moment ago.
+    pub(super) fn left_network(&mut self, id: String) {
+        if self.is_meant_to_run(&id) {
+            self.inspect(id);
         }
     }
 

@@ -390,7 +390,8 @@ async fn all(
         }
         let same = known
             .get(&listed.id)
-            .filter(|known| known.state == listed.state && known.name == listed.name);
+            .filter(|known| known.state == listed.state && known.name == listed.name)
+            .filter(|known| known.addresses.is_empty() == listed.addresses.is_empty());
         let seen = match (same, &listed.state) {
             (Some(known), _) => Some(known.clone()),
             (None, State::Created) => Some(listed),
@@ -457,6 +458,7 @@ impl Actor {
             Message::Inspected(id, seen) => self.inspected(id, seen),
             Message::Network(namespace, result) => self.network_made(namespace, result),
             Message::NetworkStays(namespace) => self.network_stays(namespace),
+            Message::LeftNetwork(id) => self.left_network(id),
             Message::NetworkRemoved(namespace) => self.network_removed(&namespace),
             Message::Reported(batch, taken) => {
                 self.reported(batch, taken);

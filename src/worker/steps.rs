@@ -165,6 +165,10 @@ async fn call(step: Step, task: &Task, ground: &Ground, engine: &dyn Engine) -> 
             engine.rename(&id, &name).await?;
             Outcome::Done
         }
+        Step::Connect(id) => {
+            engine.connect(&id, &form::network(task, ground)).await?;
+            Outcome::Done
+        }
         Step::Signal(id) => {
             let signal = task.spec.stop_signal.clone();
             let signal = match signal {

@@ -83,6 +83,36 @@ fn a_container_that_someone_freezes_or_renames_is_set_right() {
 }
 
 #[test]
+fn a_container_that_someone_takes_out_of_its_network_is_brought_back() {
+    let cube = Cube::up();
+    // The sleeper is on the machine's network, which nobody can leave.
+    let spec = "{ image: busybox, init: true, command: [sleep, '1000'], ports: [{ containerPort: 80, hostPort: 0 }] }";
+    cube.write(
+        "t.yaml",
+        &format!("apiVersion: cube/v1\nkind: Task\nmetadata: {{ name: t }}\nspec: {spec}\n"),
+    );
+    cube.await_running("t");
+    let container = cube.container("t");
+    let networks = || {
+        docker(
+            None,
+            &["inspect", "--format", "{{json .NetworkSettings.Networks}}", &container],
+        )
+    };
+    let before = networks();
+    let network = before.split('"').nth(1).unwrap_or_default().to_owned();
+    assert!(network.starts_with("cube-default"), "{before}");
+    docker(None, &["network", "disconnect", &network, &container]);
+    cube.await_line("taken out of its network by someone else");
+    cube.await_status("t", "that it has an address", |status| {
+        status["addresses"].as_array().is_some_and(|all| all.len() == 1)
+    });
+    assert_eq!(cube.container("t"), container);
+    assert!(networks().contains("\"t\""), "under its name again: {}", networks());
+    assert_eq!(cube.status("t")["restarts"].as_u64().unwrap_or(0), 0);
+}
+
+#[test]
 fn what_was_done_while_cube_was_away_is_seen_when_it_is_back() {
     let (mut cube, container) = one();
     cube.write(

@@ -144,6 +144,9 @@ impl Inner {
                 if hash != Some(&wanted_hash(task)) {
                     return Some(format!("task {name}: {} is not what it wishes for", one.name));
                 }
+                if task.spec.network == NetworkMode::Namespace && one.addresses.is_empty() {
+                    return Some(format!("task {name}: {} is in no network", one.name));
+                }
                 if status.container_id.as_ref() != Some(&one.id) {
                     return Some(format!("task {name}: another container is told than {}", one.name));
                 }

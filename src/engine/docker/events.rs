@@ -1,11 +1,12 @@
 //! The stream of what happens to a cluster's containers.
-use bollard::models::EventMessage;
+use bollard::models::{EventMessage, EventMessageTypeEnum};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http::header::DATE;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
+use serde_json::{Value, json};
 
 use super::wire::{Inflow, Wire};
 use super::{fault, seen};
@@ -13,11 +14,19 @@ use crate::engine::{Action, CLUSTER_LABEL, EngineError, EngineEvent, Result};
 
 /// Subscribes. The answer begins a moment before the engine listens, so the events of the engine's present second are asked for too.
 pub(super) async fn subscribe(wire: &Wire, cluster: &str) -> Result<BoxStream<'static, Result<EngineEvent>>> {
-    let filters = serde_json::json!({ "type": ["container"], "label": [format!("{CLUSTER_LABEL}={cluster}")] });
-    let filters = filters.to_string();
+    let containers = json!({ "type": ["container"], "label": [format!("{CLUSTER_LABEL}={cluster}")] });
+    // The engine tells of no labels here: who listens knows which containers are meant.
+    let networks = json!({ "type": ["network"], "event": ["disconnect"] });
     let since = engine_second(wire).await?.map(|second| second.to_string());
+    let containers = listen(wire, &containers, since.as_deref()).await?;
+    let networks = listen(wire, &networks, since.as_deref()).await?;
+    Ok(stream::select(containers, networks).boxed())
+}
+
+async fn listen(wire: &Wire, filters: &Value, since: Option<&str>) -> Result<BoxStream<'static, Result<EngineEvent>>> {
+    let filters = filters.to_string();
     let mut query = vec![("filters", filters.as_str())];
-    query.extend(since.as_deref().map(|since| ("since", since)));
+    query.extend(since.map(|since| ("since", since)));
     let answer = wire.get("/events", &query).await?;
     let inflow = Inflow::new(answer.into_body());
     let read = |inflow: Option<Inflow>| async {
@@ -60,11 +69,17 @@ fn event(message: EventMessage) -> Result<Option<EngineEvent>> {
     let Some(word) = message.action else { return Ok(None) };
     let actor = message.actor.unwrap_or_default();
     let mut attributes = actor.attributes.unwrap_or_default();
+    let of_network = message.typ == Some(EventMessageTypeEnum::NETWORK);
+    let id = match of_network {
+        true => attributes.remove("container"),
+        false => actor.id,
+    };
     let nanos = i128::from(message.time_nano.unwrap_or_default());
     Ok(Some(EngineEvent::Changed {
-        id: seen::some(actor.id, "an event's container")?,
+        id: seen::some(id, "an event's container")?,
         name: attributes.remove("name").unwrap_or_default(),
         action: match word.as_str() {
+            "disconnect" => Action::Disconnect,
             "create" => Action::Create,
             "start" => Action::Start,
             "die" => Action::Die {

@@ -167,12 +167,16 @@ fn port_bindings(spec: &ContainerSpec) -> PortMap {
 }
 
 fn endpoint(name: &str, aliases: &[String]) -> NetworkingConfig {
-    let settings = EndpointSettings {
+    NetworkingConfig {
+        endpoints_config: Some([(name.to_owned(), settings(aliases))].into()),
+    }
+}
+
+/// A container's place in a network, under these names.
+pub(super) fn settings(aliases: &[String]) -> EndpointSettings {
+    EndpointSettings {
         aliases: Some(aliases.to_vec()),
         ..EndpointSettings::default()
-    };
-    NetworkingConfig {
-        endpoints_config: Some([(name.to_owned(), settings)].into()),
     }
 }
 

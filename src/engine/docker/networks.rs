@@ -1,15 +1,15 @@
 //! Networks of an engine.
 use std::collections::HashMap;
 
-use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::models::{Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Serialize;
 
-use super::{DockerEngine, fault, seen};
-use crate::engine::{CLUSTER_LABEL, EngineError, NetworkInfo, NetworkSpec, Result};
+use super::{DockerEngine, fault, form, seen};
+use crate::engine::{CLUSTER_LABEL, EngineError, Network, NetworkInfo, NetworkSpec, Result};
 
 /// bollard's request knows no `CheckDuplicate`, without which engines before 25.0 make a second network of the same name.
 #[derive(Serialize)]
@@ -107,6 +107,22 @@ impl DockerEngine {
         let answers = self.docker.list_networks(Some(options)).await.map_err(fault::of)?;
         let seen = |answer: bollard::models::Network| seen::network(answer.id, answer.name, answer.labels, answer.ipam);
         answers.into_iter().map(seen).collect()
+    }
+
+    pub(super) async fn connect_container(&self, id: &str, network: &Network) -> Result<()> {
+        let Network::Named { name, aliases } = network else {
+            return Ok(());
+        };
+        let request = NetworkConnectRequest {
+            container: id.to_owned(),
+            endpoint_config: Some(form::settings(aliases)),
+        };
+        match self.docker.connect_network(name, request).await.map_err(fault::of) {
+            // It is in it already.
+            Err(EngineError::Refused { status: 403, message }) if message.contains("already exists") => Ok(()),
+            Err(error) => Err(fault::missing(error, &format!("network {name}"))),
+            Ok(()) => Ok(()),
+        }
     }
 
     pub(super) async fn drop_network(&self, name: &str) -> Result<()> {

@@ -208,17 +208,7 @@ impl Machine {
         }
         let spec = container.spec.clone();
         let run = container.run + 1;
-        let address = match &spec.network {
-            Network::Named { name, .. } => match self.networks.contains_key(name) {
-                true => Some(format!("10.88.{}.{}", number / 250 % 256, number % 250 + 2)),
-                false => {
-                    return Err(EngineError::NotFound {
-                        what: format!("network {name}"),
-                    });
-                }
-            },
-            Network::Host | Network::None => None,
-        };
+        let address = self.address(&spec.network, number)?;
         let ports = self.bind_ports(&spec)?;
         let argv: Vec<String> = [&spec.command, &spec.args]
             .into_iter()
@@ -414,6 +404,37 @@ impl Machine {
             self.tell(&seen, Action::Unpause);
         }
         Ok(())
+    }
+
+    /// The address in a network that is given in the engine's `number`th turn.
+    fn address(&self, network: &Network, number: u64) -> Result<Option<String>> {
+        let Network::Named { name, .. } = network else {
+            return Ok(None);
+        };
+        if !self.networks.contains_key(name) {
+            let what = format!("network {name}");
+            return Err(EngineError::NotFound { what });
+        }
+        Ok(Some(format!("10.88.{}.{}", number / 250 % 256, number % 250 + 2)))
+    }
+
+    pub(super) fn connect(&mut self, id: &str, network: &Network) -> Result<()> {
+        let number = self.next();
+        let address = self.address(network, number)?;
+        let container = self.get(id)?;
+        if container.seen.state.is_running() && container.seen.addresses.is_empty() {
+            container.seen.addresses.extend(address);
+        }
+        Ok(())
+    }
+
+    pub(super) fn disconnect(&mut self, id: &str) {
+        let Ok(container) = self.get(id) else { return };
+        if !container.seen.addresses.is_empty() {
+            container.seen.addresses.clear();
+            let seen = container.seen.clone();
+            self.tell(&seen, Action::Disconnect);
+        }
     }
 
     pub(super) fn rename(&mut self, id: &str, name: &str) -> Result<()> {

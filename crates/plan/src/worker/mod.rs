@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use cube_api::hash;
 use cube_api::meta::{PULL_ANNOTATION, RESTARTED_ANNOTATION};
 use cube_api::probe::ProbeStatus;
-use cube_api::task::{Phase, PullPolicy, Task, Termination};
+use cube_api::task::{NetworkMode, Phase, PullPolicy, Task, Termination};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::probe::Unhealthy;
@@ -304,6 +304,8 @@ pub enum Step {
     Unpause(String),
     /// Give it its name back: someone has taken it.
     Rename(String, String),
+    /// Bring it back into its network.
+    Connect(String),
     /// Ask it to stop.
     Signal(String),
     /// Kill it.
@@ -423,6 +425,12 @@ pub fn decide(look: &Look) -> Step {
                 let name = container_name(look.task, &seen.hash, seen.number);
                 if seen.name != name {
                     return Step::Rename(seen.id.clone(), name);
+                }
+                if seen.addresses.is_empty() && look.task.spec.network == NetworkMode::Namespace {
+                    return match look.network_ready {
+                        true => Step::Connect(seen.id.clone()),
+                        false => Step::EnsureNetwork,
+                    };
                 }
                 if look.unhealthy(seen).is_some() {
                     return stop(look, seen);

@@ -29,7 +29,7 @@ fn seen(task: &Task, number: u64, state: SeenState) -> Seen {
         number,
         image_id: String::new(),
         state,
-        addresses: vec![],
+        addresses: vec!["10.0.0.1".to_owned()],
         ports: vec![],
         created_at: at(0),
         started_at: None,
@@ -327,6 +327,22 @@ fn frozen_or_renamed_by_hand_is_healed() {
         step(&task, &[renamed], &present(), at(0)),
         Step::Rename("id1".to_owned(), name)
     );
+}
+
+#[test]
+fn one_that_was_taken_out_of_its_network_is_brought_back() {
+    let mut task = task();
+    let mut alone = seen(&task, 1, SeenState::Running);
+    alone.addresses.clear();
+    let connect = Step::Connect("id1".to_owned());
+    assert_eq!(step(&task, &[alone.clone()], &present(), at(0)), connect);
+    for network in [NetworkMode::Host, NetworkMode::None] {
+        task.spec.network = network;
+        let mut alone = seen(&task, 1, SeenState::Running);
+        alone.addresses.clear();
+        let step = step(&task, &[alone], &present(), at(0));
+        assert_eq!(step, Step::Wait(WaitingOn::AsWished), "{network:?} has no addresses");
+    }
 }
 
 #[test]

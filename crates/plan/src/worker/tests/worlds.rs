@@ -67,6 +67,7 @@ impl World {
             Step::Create { hash, number } => self.create(hash, number),
             Step::Start(id) => self.start(&id),
             Step::Unpause(id) => self.container(&id).state = SeenState::Running,
+            Step::Connect(id) => self.container(&id).addresses = vec!["10.0.0.1".to_owned()],
             Step::Rename(id, name) => self.container(&id).name = name,
             Step::Signal(id) => {
                 let since = at(self.now);
