@@ -117,8 +117,12 @@ impl Cluster {
         let mut machines = BTreeMap::from([(MANAGER.to_owned(), Machine::new(chance.fork("notes of the manager")))]);
         let mut dockers = BTreeMap::new();
         let folders: Vec<Folder> = (0..layout.folders).map(|n| Folder::new(&folder_path(n))).collect();
-        for (node, cores, gibibytes) in &layout.nodes {
-            let machine = Machine::new(chance.fork(&format!("notes of {node}")));
+        for (n, (node, cores, gibibytes)) in layout.nodes.iter().enumerate() {
+            let mut machine = Machine::new(chance.fork(&format!("notes of {node}")));
+            if layout.own && n == 0 {
+                // It is the manager's machine.
+                machine.clock = machines[MANAGER].clock.clone();
+            }
             let outside = Outside {
                 clock: machine.clock.clone(),
                 chance: chance.fork(&format!("engine of {node}")),

@@ -197,7 +197,10 @@ impl Nemesis {
                     cluster.oracle.clock_set(machine);
                 }
             }
-            Act::ByHand { node, which, what } => by_hand(cluster, node, *which, *what),
+            Act::ByHand { node, which, what } => {
+                cluster.oracle.by_hand();
+                by_hand(cluster, node, *which, *what);
+            }
             Act::Foreign { .. } => {}
             Act::DropImage { node, image } => cluster.dockers[node].sim.drop_image(image),
             Act::FolderGone { folder, back } => {

@@ -37,6 +37,7 @@ struct Inner {
     dockers: BTreeMap<String, Docker>,
     store: store::Watched,
     engines: engines::Watched,
+    deployments: deployments::Watched,
     directories: directories::Watched,
     statuses: statuses::Watched,
 }
@@ -56,6 +57,7 @@ impl Oracle {
             dockers: dockers.clone(),
             store: store::Watched::default(),
             engines: engines::Watched::default(),
+            deployments: deployments::Watched::default(),
             directories: directories::Watched::default(),
             statuses: statuses::Watched::default(),
         };
@@ -164,6 +166,18 @@ impl Oracle {
         if by_force {
             inner.statuses.forced(key);
         }
+    }
+
+    /// Something is done to a container, or to an image, past Cube.
+    pub fn by_hand(&self) {
+        let mut inner = self.inner();
+        let now = inner.history.now();
+        inner.deployments.by_hand(now);
+    }
+
+    /// These nodes go for good.
+    pub fn nodes_are_lost(&self, lost: &[String]) {
+        self.inner().deployments.nodes_are_lost |= !lost.is_empty();
     }
 
     /// A machine's clock is set.

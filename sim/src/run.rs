@@ -204,13 +204,18 @@ impl Run {
                 self.cluster.folders[*folder].remove(file);
             }
             Act::Foreign { node, name, labelled } => nemesis::foreign(&self.cluster, node, name, *labelled).await,
-            fault => self.nemesis.act(&mut self.cluster, fault),
+            fault => {
+                self.nemesis.act(&mut self.cluster, fault);
+                // Also of what is over before the next look.
+                self.blame();
+            }
         }
     }
 
     /// Nothing is wrong any more: all becomes as it should be, and then stays so, with nothing done.
     async fn calm(&mut self, script: &Script) {
         self.history.note("nemesis", "mends everything");
+        self.cluster.oracle.nodes_are_lost(&script.lost);
         self.nemesis.mend_all(&mut self.cluster, &script.lost);
         // What word was lost of is found within a minute.
         tokio::time::sleep(Duration::from_secs(65)).await;

@@ -242,7 +242,7 @@ fn is_mounted(docker: &Docker, volume: &str) -> bool {
 }
 
 /// Whether it can never be at rest.
-fn is_bad(spec: &TaskSpec) -> bool {
+pub(super) fn is_bad(spec: &TaskSpec) -> bool {
     let probes = [&spec.startup_probe, &spec.liveness_probe, &spec.readiness_probe];
     let fails = probes
         .into_iter()

@@ -57,6 +57,12 @@ impl Inner {
         cuts.into_iter().any(|cut| *cut >= made && *cut < made + WRITE_BACK)
     }
 
+    /// Whether something is wrong with any node, or was a moment ago.
+    pub(super) fn is_any_troubled(&self) -> bool {
+        let now = self.history.now();
+        self.engines.troubled.values().any(|until| *until > now)
+    }
+
     pub(super) fn is_troubled(&self, node: &str) -> bool {
         let now = self.history.now();
         self.engines.troubled.get(node).is_some_and(|until| *until > now)

@@ -173,7 +173,9 @@ impl Inner {
                     self.check_removal(&object);
                 }
                 self.learn_grace(&object);
+                let changed = object.clone();
                 self.store.model.insert(key, object);
+                self.check_available(before.as_ref(), &changed);
             }
             None => {
                 self.history.note("store", format_args!("{revision} {key} is gone"));

@@ -136,6 +136,9 @@ pub(super) fn plan<'a>(look: &Look, tasks: &Tasks<'a>, current: &Current) -> Pla
     if planted(Bug::SurgeUnheeded) {
         bounds.surge = look.deployment.spec.replicas;
     }
+    if planted(Bug::UnavailableUnheeded) {
+        bounds.unavailable = look.deployment.spec.replicas;
+    }
     let least = wished.saturating_sub(bounds.unavailable as usize);
     let available_new = tasks.new.iter().filter(|task| is_available(look, task)).count();
     let available_old = tasks.old.iter().filter(|task| is_available(look, task)).count();
