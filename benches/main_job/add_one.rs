@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use cube_api::kinds::Kind;
 
 use crate::cube::{Cube, Engine, LIMIT, is_running, names, sleepers};
-use crate::report::{Row, Samples};
+use cube_bench::report::{Row, Samples};
 use crate::straight::Straight;
 use crate::stub::Stub;
 use crate::tap::{Call, Tap};

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use cube::client::{Client, Endpoint, Selection, Watch, WatchEvent};
 use cube::world::World;
 use cube_api::kinds::Kind;
+use cube_bench::process::binary;
+use cube_bench::wire::Wire;
 use http::Method;
 use serde_json::Value;
 
-use crate::wire::Wire;
 use crate::{Fault, Result};
 
 /// Nothing that is measured takes so long.
@@ -38,17 +39,6 @@ pub struct Cube {
     child: Child,
     /// Whether there may be containers of it.
     sweep: bool,
-}
-
-/// The binary that is measured: the one that was built beside this one.
-pub fn binary() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let path = own.parent().unwrap_or(&own).join("cube");
-    if path.is_file() {
-        Ok(path)
-    } else {
-        Err(format!("no {}: cargo build --release", path.display()).into())
-    }
 }
 
 impl Cube {

@@ -6,7 +6,7 @@ use cube_api::kinds::Kind;
 use cube_api::source::Source;
 
 use crate::cube::{Cube, Engine, LIMIT, names, sleepers};
-use crate::report::{Row, Samples};
+use cube_bench::report::{Row, Samples};
 use crate::straight::Straight;
 use crate::{Effort, Result};
 

@@ -1,9 +1,11 @@
 //! What Cube costs while nothing happens: processor, memory, writes.
-use std::fs;
 use std::time::{Duration, Instant};
 
+use cube_bench::process::{kilobytes, processor};
+use cube_bench::report::Row;
+
 use crate::cube::{Cube, Engine, names, sleepers};
-use crate::report::Row;
+
 use crate::{Effort, Result};
 
 const MANY: usize = 50;
@@ -39,24 +41,4 @@ pub async fn measure(_: Effort) -> Result<Vec<Row>> {
         Row::new("cube up with 50 containers: resident", "MiB", resident).at_most(30.0),
         Row::new("cube up with 50 containers: proportional set", "MiB", proportional),
     ])
-}
-
-/// Processor time of all threads so far. The scheduler counts nanoseconds where `stat` counts hundredths of seconds.
-fn processor(pid: u32) -> Result<Duration> {
-    let mut nanos = 0;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        nanos += text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0);
-    }
-    Ok(Duration::from_nanos(nanos))
-}
-
-fn kilobytes(pid: u32, file: &str, field: &str) -> Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
-    let line = text
-        .lines()
-        .find(|line| line.starts_with(field))
-        .ok_or("no such field")?;
-    let number = line.split_whitespace().nth(1).ok_or("no number")?;
-    Ok(number.parse()?)
 }

@@ -14,21 +14,18 @@ mod fifty;
 mod heal;
 mod idle;
 mod placed;
-mod report;
 mod small;
 mod store;
 mod straight;
 mod stub;
 mod tap;
 mod unchanged;
-mod wire;
 
 use std::process::ExitCode;
 
-use report::Row;
-
-pub type Fault = Box<dyn std::error::Error + Send + Sync>;
-pub type Result<T> = std::result::Result<T, Fault>;
+use cube_bench::report::{self, Row};
+use cube_bench::{Fault, Result};
+use straight::Straight;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +76,11 @@ async fn main() -> ExitCode {
     if names.is_empty() {
         names = NAMES.map(str::to_owned).to_vec();
     }
-    report::machine().await;
+    report::machine();
+    match Straight::version().await {
+        Ok(version) => println!("engine: docker {version}"),
+        Err(error) => println!("engine: {error}"),
+    }
     let mut code = ExitCode::SUCCESS;
     for name in names {
         println!("\n{name}");

@@ -10,7 +10,7 @@ use cube_api::task::Task;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::report::{Row, Samples};
+use cube_bench::report::{Row, Samples};
 use crate::{Effort, Result};
 
 const NODES: usize = 100;

@@ -3,8 +3,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::cube::{Cube, Engine, binary};
-use crate::report::{Row, Samples};
+use cube_bench::process::binary;
+use cube_bench::report::{Row, Samples};
+
+use crate::cube::{Cube, Engine};
 use crate::{Effort, Result};
 
 pub async fn measure(effort: Effort) -> Result<Vec<Row>> {

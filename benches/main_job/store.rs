@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::cube::{Cube, Engine};
-use crate::report::{Row, Samples};
+use cube_bench::report::{Row, Samples};
 use crate::stub::Stub;
 use crate::{Effort, Result};
 

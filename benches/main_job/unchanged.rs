@@ -2,7 +2,7 @@
 use std::time::Instant;
 
 use crate::cube::{Cube, Engine, names, sleepers};
-use crate::report::{Row, Samples};
+use cube_bench::report::{Row, Samples};
 use crate::stub::Stub;
 use crate::{Effort, Result};
 

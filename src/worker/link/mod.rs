@@ -11,7 +11,7 @@
 //! ```
 pub mod dial;
 pub mod door;
-mod frames;
+pub mod frames;
 mod keeper;
 pub mod local;
 pub mod memory;

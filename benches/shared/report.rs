@@ -1,8 +1,6 @@
 //! Samples, what they amount to, and the table.
 use std::time::Duration;
 
-use crate::straight::Straight;
-
 /// Numbers of one kind: milliseconds, or whatever the row's unit is.
 #[derive(Clone, Debug, Default)]
 pub struct Samples(Vec<f64>);
@@ -169,7 +167,7 @@ pub fn load() -> String {
 }
 
 /// Says where all this was measured.
-pub async fn machine() {
+pub fn machine() {
     let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let info = file("/proc/cpuinfo");
@@ -181,9 +179,5 @@ pub async fn machine() {
     let memory = memory.lines().next().unwrap_or_default().replace("MemTotal:", "");
     println!("machine: {cpus} cpus ({model}), {} memory", memory.trim());
     println!("kernel: {}", file("/proc/sys/kernel/osrelease").trim());
-    match Straight::version().await {
-        Ok(version) => println!("engine: docker {version}"),
-        Err(error) => println!("engine: {error}"),
-    }
     println!("load at the beginning: {}", load());
 }
