@@ -134,11 +134,18 @@ async fn run(size: Size, names: &[String]) -> Result<()> {
         report::print(&measure(&mut fleet, name).await?);
     }
     let log = fleet.manager.log();
-    let troubles: Vec<&str> = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+    let troubles: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("WARN") || line.contains("ERROR"))
+        .collect();
     println!("\nthe manager's warnings: {}", troubles.len());
     for line in troubles.iter().take(10) {
         println!("  {line}");
     }
-    println!("took {:.0} s; load at the end: {}", began.elapsed().as_secs_f64(), report::load());
+    println!(
+        "took {:.0} s; load at the end: {}",
+        began.elapsed().as_secs_f64(),
+        report::load()
+    );
     Ok(())
 }

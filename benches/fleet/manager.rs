@@ -89,7 +89,11 @@ impl Manager {
 
     /// Sends a request that has to go well.
     pub async fn ask(&self, method: Method, target: &str, body: &Value) -> Result<Value> {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         let (code, text) = self.wire().await?.send(method, target, body).await?;
         match code {
             200..300 => Ok(serde_json::from_slice(&text)?),

@@ -14,7 +14,9 @@ impl Fleet {
         let ready = self.manager.begin_again().await?;
         let (nodes, tasks) = (self.size.nodes as i64, self.size.tasks as i64);
         self.crew
-            .until("all workers are back", LIMIT, |told| told.links == nodes && told.running == tasks)
+            .until("all workers are back", LIMIT, |told| {
+                told.links == nodes && told.running == tasks
+            })
             .await?;
         let back = began.elapsed();
         self.rest().await?;

@@ -105,8 +105,14 @@ impl Socket {
 fn frame(bytes: &[u8], begin: usize) -> Option<(u8, Range<usize>)> {
     let head = bytes.get(begin..begin + 2)?;
     let (length, at) = match head[1] {
-        126 => (u16::from_be_bytes(*bytes.get(begin + 2..)?.first_chunk()?) as usize, begin + 4),
-        127 => (u64::from_be_bytes(*bytes.get(begin + 2..)?.first_chunk()?) as usize, begin + 10),
+        126 => (
+            u16::from_be_bytes(*bytes.get(begin + 2..)?.first_chunk()?) as usize,
+            begin + 4,
+        ),
+        127 => (
+            u64::from_be_bytes(*bytes.get(begin + 2..)?.first_chunk()?) as usize,
+            begin + 10,
+        ),
         short => (usize::from(short), begin + 2),
     };
     (at + length <= bytes.len()).then(|| (head[0], at..at + length))

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use cube::registry::TaskReport;
 use cube::roster::BEAT;
+use cube::worker::link::Taken;
 use cube::worker::link::dial::PATH;
 use cube::worker::link::frames::{Hello, PROTOCOL, Up};
-use cube::worker::link::Taken;
 use cube_api::condition::{Condition, READY, Truth, set};
 use cube_api::node::Node;
 use cube_api::quantity::Quantity;
@@ -215,7 +215,10 @@ impl<'a> Worker<'a> {
             }
             if self.sent.is_empty() && !self.unsent.is_empty() {
                 let reports = std::mem::take(&mut self.unsent);
-                self.sent = reports.iter().map(|report| (report.uid.clone(), report.epoch)).collect();
+                self.sent = reports
+                    .iter()
+                    .map(|report| (report.uid.clone(), report.epoch))
+                    .collect();
                 self.number += 1;
                 let number = self.number;
                 say(link, &Up::Reports { number, reports }).await?;
@@ -267,7 +270,10 @@ impl<'a> Worker<'a> {
     /// A Task that this worker has, as it is now.
     fn assigned(&mut self, task: &Seen) {
         let (meta, status) = (&task.metadata, &task.status);
-        let leaves = status.eviction.as_ref().is_some_and(|eviction| !eviction.after_replacement);
+        let leaves = status
+            .eviction
+            .as_ref()
+            .is_some_and(|eviction| !eviction.after_replacement);
         let going = meta.deletion_timestamp.is_some() || leaves;
         let known = self.slots.get(meta.uid);
         let runs = status.phase == Phase::Running && status.reason == "Running";
@@ -283,7 +289,9 @@ impl<'a> Worker<'a> {
             told: true,
         };
         let (now, then) = (slot.runs, known.is_some_and(|slot| slot.runs));
-        self.tally.running.fetch_add(i64::from(now) - i64::from(then), Ordering::Relaxed);
+        self.tally
+            .running
+            .fetch_add(i64::from(now) - i64::from(then), Ordering::Relaxed);
         if known.is_none() {
             self.tally.tasks.fetch_add(1, Ordering::Relaxed);
         }
@@ -376,7 +384,11 @@ fn report(task: &Seen, gone: bool) -> TaskReport {
 pub fn node(name: &str) -> Node {
     let mut node = Node::default();
     node.metadata.name = name.to_owned();
-    node.metadata.labels = [("cube/node".to_owned(), name.to_owned()), ("zone".to_owned(), zone(name))].into();
+    node.metadata.labels = [
+        ("cube/node".to_owned(), name.to_owned()),
+        ("zone".to_owned(), zone(name)),
+    ]
+    .into();
     let resources = &mut node.status.capacity;
     resources.cpu = Quantity::from_milli(CPUS * 1000);
     resources.memory = Quantity::bytes(MEMORY);

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 use cube_api::kinds::Kind;
 
 use crate::cube::{Cube, Engine, LIMIT, is_running, names, sleepers};
-use cube_bench::report::{Row, Samples};
 use crate::straight::Straight;
 use crate::stub::Stub;
 use crate::tap::{Call, Tap};
 use crate::{Effort, Result};
+use cube_bench::report::{Row, Samples};
 
 /// Samples a round.
 const EACH: usize = 10;

@@ -6,9 +6,9 @@ use cube_api::kinds::Kind;
 use cube_api::source::Source;
 
 use crate::cube::{Cube, Engine, LIMIT, names, sleepers};
-use cube_bench::report::{Row, Samples};
 use crate::straight::Straight;
 use crate::{Effort, Result};
+use cube_bench::report::{Row, Samples};
 
 const MANY: usize = 50;
 /// How many containers the straight way has under way; the best of them counts.

@@ -10,8 +10,8 @@ use cube_api::task::Task;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use cube_bench::report::{Row, Samples};
 use crate::{Effort, Result};
+use cube_bench::report::{Row, Samples};
 
 const NODES: usize = 100;
 const TASKS: usize = 1_000;

@@ -15,9 +15,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::cube::{Cube, Engine};
-use cube_bench::report::{Row, Samples};
 use crate::stub::Stub;
 use crate::{Effort, Result};
+use cube_bench::report::{Row, Samples};
 
 const REVISIONS: &str = "/apis/cube/v1/namespaces/default/revisions";
 /// How long each way of writing is measured in a round.

@@ -2,9 +2,9 @@
 use std::time::Instant;
 
 use crate::cube::{Cube, Engine, names, sleepers};
-use cube_bench::report::{Row, Samples};
 use crate::stub::Stub;
 use crate::{Effort, Result};
+use cube_bench::report::{Row, Samples};
 
 const MANY: usize = 1000;
 

@@ -43,6 +43,12 @@ pub fn spent(pid: u32) -> Result<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name of the program, in brackets, may have spaces.
     let (_, fields) = text.rsplit_once(") ").ok_or("no such file")?;
-    let ticks = |at: usize| -> u64 { fields.split(' ').nth(at).and_then(|ticks| ticks.parse().ok()).unwrap_or(0) };
+    let ticks = |at: usize| -> u64 {
+        fields
+            .split(' ')
+            .nth(at)
+            .and_then(|ticks| ticks.parse().ok())
+            .unwrap_or(0)
+    };
     Ok(Duration::from_millis(10 * (ticks(11) + ticks(12))))
 }

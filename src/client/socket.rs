@@ -17,6 +17,9 @@ use crate::world::network::Connection;
 /// The largest message that is taken. A worker's assignments come in pieces far below it.
 const LARGEST: usize = 16 << 20;
 
+/// What is read at once: a link holds so much for as long as it lives.
+const READ: usize = 16 << 10;
+
 /// An open WebSocket.
 pub type Socket = WebSocketStream<Box<dyn Connection>>;
 
@@ -38,7 +41,8 @@ impl Client {
         }
         let config = WebSocketConfig::default()
             .max_message_size(Some(LARGEST))
-            .max_frame_size(Some(LARGEST));
+            .max_frame_size(Some(LARGEST))
+            .read_buffer_size(READ);
         let stream = transport.stream().await?;
         match client_async_with_config(request, stream, Some(config)).await {
             Ok((socket, _)) => Ok(socket),

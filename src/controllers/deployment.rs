@@ -97,7 +97,6 @@ fn writes(object: &Object, around: &[Object], decision: Decision) -> Vec<Write> 
         by_name.get(&(kind, name)).map(|object| Write::Update {
             object: (*object).clone(),
             value,
-            status: false,
         })
     };
     let delete = |kind: Kind, name: &str| by_name.get(&(kind, name)).map(|object| Write::delete(object));

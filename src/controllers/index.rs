@@ -20,61 +20,67 @@ pub(super) struct Index {
     strays: BTreeMap<(String, String), BTreeSet<Key>>,
     /// The Tasks that a node has, by its name, and whether they are to leave it.
     nodes: BTreeMap<String, BTreeMap<Key, bool>>,
-    known: BTreeMap<Key, Known>,
 }
 
-/// What the index knows of one object.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Known {
-    owners: Vec<OwnerReference>,
-    stray: Option<(String, String)>,
+/// What is to be known of one object.
+#[derive(PartialEq)]
+struct Known<'a> {
+    owners: &'a [OwnerReference],
+    stray: Option<(&'a str, &'a str)>,
     /// The Task's node, and whether it is to leave it.
-    node: Option<(String, bool)>,
+    node: Option<(&'a str, bool)>,
+}
+
+impl<'a> Known<'a> {
+    fn of(object: &'a Object) -> Self {
+        let meta = object.meta();
+        let stray = matches!(object.kind(), Kind::Task | Kind::Revision) && meta.controller().is_none();
+        let label = meta.labels.get(DEPLOYMENT_LABEL).filter(|_| stray);
+        Self {
+            owners: &meta.owner_references,
+            stray: label.map(|label| (object.namespace(), label.as_str())),
+            node: object.try_typed::<Task>().and_then(|task| {
+                let node = task.status.node.as_deref()?;
+                Some((node, task.status.eviction.is_some()))
+            }),
+        }
+    }
 }
 
 impl Index {
-    /// Takes an object as it is now; answers with the owners that it had before, if they are others.
-    pub fn set(&mut self, object: &Object) -> Option<Vec<OwnerReference>> {
-        let (meta, key) = (object.meta(), &object.record().key);
-        let stray = matches!(object.kind(), Kind::Task | Kind::Revision) && meta.controller().is_none();
-        let label = meta.labels.get(DEPLOYMENT_LABEL).filter(|_| stray);
-        let new = Known {
-            owners: meta.owner_references.clone(),
-            stray: label.map(|label| (object.namespace().to_owned(), label.clone())),
-            node: object.try_typed::<Task>().and_then(|task| {
-                let node = task.status.node.clone()?;
-                Some((node, task.status.eviction.is_some()))
-            }),
-        };
-        if self.known.get(key).is_some_and(|old| *old == new) {
-            return None;
+    /// Takes a change: the object as it was taken last, and as it is now.
+    pub fn change(&mut self, before: Option<&Object>, after: Option<&Object>) {
+        let (old, new) = (before.map(Known::of), after.map(Known::of));
+        if old == new {
+            return;
         }
-        let nothing = new == Known::default();
-        let old = self.remove(key);
-        if nothing {
-            return Some(old).filter(|old| !old.is_empty());
+        if let (Some(object), Some(old)) = (before, old) {
+            self.remove(&object.record().key, &old);
         }
-        if let Some((node, leaves)) = &new.node {
-            self.nodes.entry(node.clone()).or_default().insert(key.clone(), *leaves);
+        if let (Some(object), Some(new)) = (after, new) {
+            self.add(&object.record().key, &new);
         }
-        for owner in &new.owners {
+    }
+
+    fn add(&mut self, key: &Key, new: &Known) {
+        if let Some((node, leaves)) = new.node {
+            self.nodes
+                .entry(node.to_owned())
+                .or_default()
+                .insert(key.clone(), leaves);
+        }
+        for owner in new.owners {
             let dependents = self.dependents.entry(owner.uid.clone()).or_default();
             dependents.insert(key.clone());
         }
-        if let Some(stray) = &new.stray {
-            self.strays.entry(stray.clone()).or_default().insert(key.clone());
+        if let Some((namespace, label)) = new.stray {
+            let place = (namespace.to_owned(), label.to_owned());
+            self.strays.entry(place).or_default().insert(key.clone());
         }
-        let same = old == new.owners;
-        self.known.insert(key.clone(), new);
-        (!same).then_some(old)
     }
 
-    /// The object is gone; answers with the owners that it had.
-    pub fn remove(&mut self, key: &Key) -> Vec<OwnerReference> {
-        let Some(old) = self.known.remove(key) else {
-            return Vec::new();
-        };
-        for owner in &old.owners {
+    fn remove(&mut self, key: &Key, old: &Known) {
+        for owner in old.owners {
             if let Some(dependents) = self.dependents.get_mut(&owner.uid) {
                 dependents.remove(key);
                 if dependents.is_empty() {
@@ -82,15 +88,16 @@ impl Index {
                 }
             }
         }
-        if let Some(stray) = &old.stray
-            && let Some(strays) = self.strays.get_mut(stray)
-        {
-            strays.remove(key);
-            if strays.is_empty() {
-                self.strays.remove(stray);
+        if let Some((namespace, label)) = old.stray {
+            let place = (namespace.to_owned(), label.to_owned());
+            if let Some(strays) = self.strays.get_mut(&place) {
+                strays.remove(key);
+                if strays.is_empty() {
+                    self.strays.remove(&place);
+                }
             }
         }
-        if let Some((node, _)) = &old.node
+        if let Some((node, _)) = old.node
             && let Some(tasks) = self.nodes.get_mut(node)
         {
             tasks.remove(key);
@@ -98,7 +105,6 @@ impl Index {
                 self.nodes.remove(node);
             }
         }
-        old.owners
     }
 
     /// The Tasks that a node has.
@@ -175,20 +181,14 @@ mod tests {
                 let kind = [Kind::Task, Kind::Revision, Kind::Deployment][kind];
                 let object = object(kind, number, &owners, label);
                 let key = object.record().key.clone();
-                let owners = |object: &Object| object.meta().owner_references.clone();
-                let before = objects.get(&key).map(owners).unwrap_or_default();
-                if gone {
-                    prop_assert_eq!(index.remove(&key), before);
-                    objects.remove(&key);
-                } else {
-                    let former = index.set(&object);
-                    prop_assert!(former.is_none_or(|former| former == before));
-                    objects.insert(key, object);
-                }
+                let object = Some(object).filter(|_| !gone);
+                index.change(objects.get(&key), object.as_ref());
+                objects.remove(&key);
+                objects.extend(object.map(|object| (key, object)));
             }
             let mut anew = Index::default();
             for object in objects.values() {
-                anew.set(object);
+                anew.change(None, Some(object));
                 for owner in &object.meta().owner_references {
                     prop_assert!(index.dependents(&owner.uid).any(|key| *key == object.record().key));
                 }

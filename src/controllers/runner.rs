@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{index::Index, queue::Queue};
 use crate::{
-    registry::{ApiError, Feed, News, Object, Recorder, Registry, StatusReason, WatchEvent, Write, all, find},
+    registry::{ApiError, Feed, News, Object, ObjectChange, Recorder, Registry, StatusReason, Write, all, find},
     store::{Key, Snapshot},
     world::World,
 };
@@ -203,25 +203,26 @@ impl Runner {
         }
     }
 
-    /// A snapshot, and an index that knows all that is in it: a loop must see what it wrote itself.
+    /// A snapshot, and an index of the very same revision: a loop must see what it wrote itself, and what woke it.
     fn catch_up(&mut self) -> Snapshot {
-        let snapshot = self.registry.snapshot();
-        while self.feed.revision() < snapshot.revision() {
-            match self.feed.ready() {
-                Some(news) => self.take(news),
-                None => break,
+        loop {
+            while let Some(news) = self.feed.ready() {
+                self.take(news);
+            }
+            let snapshot = self.registry.snapshot();
+            // What was published in between is taken up too: it may have come before the look at the feed, or after.
+            if snapshot.revision() <= self.feed.revision() {
+                return snapshot;
             }
         }
-        snapshot
     }
 
     fn take(&mut self, news: News) {
         match news {
-            News::Changes(events) => {
+            News::Changes(changes) => {
                 let snapshot = self.registry.snapshot();
-                for event in events {
-                    let gone = matches!(event, WatchEvent::Deleted(_));
-                    self.change(event.object().clone(), gone, &snapshot);
+                for change in changes {
+                    self.change(change, &snapshot);
                 }
             }
             News::Anew(snapshot) => {
@@ -231,7 +232,7 @@ impl Runner {
                 }
                 let objects: Vec<Object> = all(&snapshot).collect();
                 for object in &objects {
-                    self.index.set(object);
+                    self.index.change(None, Some(object));
                 }
                 for object in objects {
                     let change = Change {
@@ -245,15 +246,18 @@ impl Runner {
         }
     }
 
-    fn change(&mut self, object: Object, gone: bool, snapshot: &Snapshot) {
-        let former_owners = if gone {
-            Some(self.index.remove(&object.record().key))
-        } else {
-            self.index.set(&object)
-        };
+    fn change(&mut self, change: ObjectChange, snapshot: &Snapshot) {
+        self.index.change(change.before.as_ref(), change.after.as_ref());
+        fn owners(object: &Object) -> &[OwnerReference] {
+            &object.meta().owner_references
+        }
+        let before = change.before.as_ref().map_or(&[][..], owners);
+        let after = change.after.as_ref().map(owners);
+        // An object that comes with none had none before.
+        let former_owners = (after != Some(before)).then(|| before.to_vec());
         let change = Change {
-            object,
-            gone,
+            object: change.object().clone(),
+            gone: change.after.is_none(),
             former_owners,
         };
         self.wake(&change, snapshot);

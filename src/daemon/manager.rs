@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! store ─► registry ─► server ═ clients, links of workers elsewhere
-//!             ├─► controllers, scheduler
+//!             ├─► controllers, scheduler, assignments
 //!             ├─► link ─► worker ─► engine      (`cube up` only)
 //!             ├─► source (watched directory)
 //!             └─► recorder, narrator ─► lines for people
@@ -32,7 +32,7 @@ use crate::engine::Engine;
 use crate::registry::{Recorder, Registry, WatchEvent, WatchOptions};
 use crate::roster::Roster;
 use crate::store::Store;
-use crate::worker::link::{door::Door, local::LocalLink};
+use crate::worker::link::{assigned::Assigned, door::Door, local::LocalLink};
 use crate::worker::{self, EngineAgent};
 use crate::world::World;
 use crate::{controllers, scheduler, server, source};
@@ -107,8 +107,14 @@ impl Manager {
             shutdown.clone(),
         );
         parts.run("the recorder", writing);
+        let assigned = Assigned::new();
+        parts.run(
+            "the assignments",
+            until(shutdown.clone(), assigned.clone().keep(registry.clone())),
+        );
         let door = Door::new(
             registry.clone(),
+            assigned.clone(),
             roster.clone(),
             recorder.of("worker"),
             store.cluster(),
@@ -156,7 +162,7 @@ impl Manager {
             let name = told.ground.node.clone();
             let agent = Arc::new(EngineAgent::new(Arc::clone(&engine), world.clone()));
             let session = roster.enter(&name, &told.identity.worker, agent);
-            let (link, keeping) = LocalLink::new(registry.clone(), &name, recorder.of("worker"));
+            let (link, keeping) = LocalLink::new(registry.clone(), assigned, &name, recorder.of("worker"));
             parts.run("the node's keeper", until(shutdown.clone(), keeping));
             // Of a worker in the same process there is no silence: it ends with all else.
             let (roster, beats) = (roster.clone(), name.clone());

@@ -180,7 +180,7 @@ impl Batch<'_> {
                 applied.outcome = match (&step.before, &step.next) {
                     (None, _) => Outcome::Created,
                     (Some(_), Next::Same) => Outcome::Unchanged,
-                    (Some(_), Next::Put(_) | Next::Gone) => Outcome::Configured,
+                    (Some(_), Next::Put(_) | Next::Status(_) | Next::Gone) => Outcome::Configured,
                 };
                 Decision {
                     applied,
@@ -269,7 +269,7 @@ impl Batch<'_> {
         if (!remembered || others || matches!(next, Next::Put(_))) && next != Next::Gone {
             let mut value = match next {
                 Next::Put(value) => value,
-                Next::Same | Next::Gone => current,
+                Next::Same | Next::Status(_) | Next::Gone => current,
             };
             let kept = entries.iter().filter(|entry| entry.operation != APPLY);
             let mut all: Vec<Value> = kept

@@ -73,16 +73,28 @@ impl Step {
     }
 
     fn key(&self) -> Key {
-        object::key(self.kind, &self.namespace, &self.name)
+        match &self.before {
+            Some(before) => before.record().key.clone(),
+            None => object::key(self.kind, &self.namespace, &self.name),
+        }
+    }
+
+    /// The bytes that are to be stored, if any are.
+    fn bytes(&self) -> Option<Vec<u8>> {
+        match (&self.next, &self.before) {
+            (Next::Put(value), _) => Some(object::encode(self.kind, value)),
+            (Next::Status(status), Some(before)) => Some(before.with_status(status)),
+            (Next::Status(_), None) | (Next::Same | Next::Gone, _) => None,
+        }
     }
 
     /// What the object would be.
     fn would_be(&self) -> Result<Object, ApiError> {
         let revision = self.before.as_ref().map_or(0, Object::revision);
-        match (&self.next, &self.before) {
-            (Next::Put(value), _) => Ok(Object::unsaved(self.kind, value, revision)),
-            (Next::Same | Next::Gone, Some(before)) => Ok(before.clone()),
-            (Next::Same | Next::Gone, None) => Err(ApiError::internal("a step without an object")),
+        match (self.bytes(), &self.before) {
+            (Some(bytes), _) => Ok(Object::unsaved(self.key(), bytes, revision)),
+            (None, Some(before)) => Ok(before.clone()),
+            (None, None) => Err(ApiError::internal("a step without an object")),
         }
     }
 }
@@ -102,19 +114,16 @@ impl Registry {
                         true => Expect::Present,
                         false => Expect::Revision(before.revision()),
                     });
-            match &step.next {
-                // What stays as it is must still be so only if something else depends on it; it writes nothing.
-                Next::Same => continue,
-                Next::Put(value) => {
-                    if step.before.is_none() && step.kind.info().namespaced {
-                        rooms.insert(step.namespace.as_str());
-                    }
-                    transaction
-                        .changes
-                        .push(Change::Put(key.clone(), object::encode(step.kind, value)));
-                }
-                Next::Gone => transaction.changes.push(Change::Delete(key.clone())),
+            // What stays as it is must still be so only if something else depends on it; it writes nothing.
+            let change = match (&step.next, step.bytes()) {
+                (Next::Gone, _) => Change::Delete(key.clone()),
+                (_, Some(bytes)) => Change::Put(key.clone(), bytes),
+                (_, None) => continue,
+            };
+            if step.before.is_none() && step.kind.info().namespaced {
+                rooms.insert(step.namespace.as_str());
             }
+            transaction.changes.push(change);
             transaction.expects.push((key, expected));
         }
         // A namespace that begins to go between the look and the write must not be left with a child.
@@ -145,7 +154,7 @@ impl Registry {
         };
         let answers = steps.iter().map(|step| match step.next {
             Next::Same => step.would_be(),
-            Next::Put(_) | Next::Gone => {
+            Next::Put(_) | Next::Status(_) | Next::Gone => {
                 let record = records
                     .next()
                     .ok_or_else(|| ApiError::internal("the store answered too few records"));

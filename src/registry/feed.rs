@@ -3,7 +3,7 @@
 //! It lists by itself when its place is lost, and says so. Read [`Feed::next`] first.
 use cube_api::kinds::Kind;
 
-use super::{Filter, Object, ObjectWatch, Registry, WatchEvent, list};
+use super::{Filter, Object, ObjectChange, ObjectWatch, Registry, list};
 use crate::store::Snapshot;
 
 /// A place in the order of all changes.
@@ -16,7 +16,7 @@ pub struct Feed {
 /// What a feed brings.
 pub enum News {
     /// These changes, after all that was told before.
-    Changes(Vec<WatchEvent>),
+    Changes(Vec<ObjectChange>),
     /// This is how everything is; what was told before is to be forgotten. The first news is always this.
     Anew(Snapshot),
 }
@@ -39,7 +39,7 @@ impl Feed {
     /// News that is there already.
     pub fn ready(&mut self) -> Option<News> {
         match &mut self.watch {
-            Some(watch) => match watch.ready() {
+            Some(watch) => match watch.ready_changes() {
                 Ok(changes) if changes.is_empty() => None,
                 Ok(changes) => Some(News::Changes(changes)),
                 Err(_) => self.anew(),
@@ -51,7 +51,7 @@ impl Feed {
     /// The next news. Safe to drop while it waits; waits for ever once the store is closed.
     pub async fn next(&mut self) -> News {
         if let Some(watch) = &mut self.watch {
-            match watch.next().await {
+            match watch.next_changes().await {
                 Ok(changes) => return News::Changes(changes),
                 Err(error) if error.is_expired() => self.watch = None,
                 Err(_) => return std::future::pending().await,

@@ -36,7 +36,7 @@ use cube_api::{
 };
 
 use crate::{
-    store::{Snapshot, Store},
+    store::{Key, Snapshot, Store},
     world::World,
 };
 
@@ -53,7 +53,7 @@ pub use scale::scale;
 pub use select::{FieldSelector, Filter};
 pub use task::TaskReport;
 pub use transact::Write;
-pub use watch::{ObjectWatch, WatchEvent, WatchOptions};
+pub use watch::{ObjectChange, ObjectWatch, WatchEvent, WatchOptions};
 pub use write::{DeleteOptions, Deleted, Propagation, Subresource, WriteOptions};
 
 /// The objects, and the rules by which they change. Cloning is cheap.
@@ -149,9 +149,8 @@ pub fn find(snapshot: &Snapshot, kind: Kind, namespace: &str, name: &str) -> Opt
 /// The objects of a kind in a snapshot that the filter means.
 pub fn list(snapshot: &Snapshot, kind: Kind, filter: &Filter) -> List {
     let revision = snapshot.revision();
-    if let (Some(namespace), Some(name)) = (&filter.namespace, filter.fields.only_name()) {
-        let namespace = if kind.info().namespaced { namespace } else { "" };
-        let items = find(snapshot, kind, namespace, name).into_iter();
+    if let Some(key) = only_key(kind, filter) {
+        let items = snapshot.get(&key).cloned().map(Object::new).into_iter();
         return List {
             revision,
             items: items.filter(|object| filter.matches(object)).collect(),
@@ -163,6 +162,16 @@ pub fn list(snapshot: &Snapshot, kind: Kind, filter: &Filter) -> List {
         revision,
         items: objects.filter(|object| filter.matches(object)).collect(),
     }
+}
+
+/// The key of the one object that the filter can mean, if it names one.
+fn only_key(kind: Kind, filter: &Filter) -> Option<Key> {
+    let name = filter.fields.only_name()?;
+    let namespace = match kind.info().namespaced {
+        true => filter.namespace.as_deref()?,
+        false => "",
+    };
+    (!namespace.contains('/') && !name.contains('/')).then(|| object::key(kind, namespace, name))
 }
 
 /// The range of keys that holds all that the filter can mean.

@@ -9,7 +9,8 @@ use cube_api::{
     kinds::{AnyResource, Kind, Resource},
     meta::ObjectMeta,
 };
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
 use crate::store::{Key, Record};
 
@@ -24,11 +25,8 @@ impl Object {
     }
 
     /// An object that is in no store: the answer to a dry run.
-    pub(super) fn unsaved(kind: Kind, value: &Value, revision: u64) -> Self {
-        let meta = &value["metadata"];
-        let text = |name: &str| meta[name].as_str().unwrap_or_default().to_owned();
-        let key = key(kind, &text("namespace"), &text("name"));
-        Self(Arc::new(Record::new(key, revision, encode(kind, value))))
+    pub(super) fn unsaved(key: Key, bytes: Vec<u8>, revision: u64) -> Self {
+        Self(Arc::new(Record::new(key, revision, bytes)))
     }
 
     /// The same object, told at another revision.
@@ -105,8 +103,7 @@ impl Object {
     fn decoded(&self) -> &dyn AnyResource {
         let decoded = self.0.decoded(|record| {
             let kind = Kind::from_plural(record.key.plural()).unwrap_or(Kind::Event);
-            let decoded = serde_json::from_slice(&record.bytes).and_then(|value| kind.decode(&value));
-            decoded.unwrap_or_else(|error| {
+            kind.decode_text(&record.bytes).unwrap_or_else(|error| {
                 // Admission lets nothing in that does not decode, and a newer release's data is not opened.
                 tracing::error!(key = ?record.key, %error, "bug: a stored object cannot be decoded");
                 kind.empty()
@@ -155,6 +152,34 @@ impl Object {
         serde_json::from_slice(&self.0.bytes).unwrap_or_default()
     }
 
+    /// Its status as it is stored; none where it has none.
+    pub(super) fn stored_status(&self) -> Option<&RawValue> {
+        let parts: Parts = serde_json::from_slice(&self.0.bytes).unwrap_or_default();
+        parts.status
+    }
+
+    /// Its bytes with that status, as JSON text, in the place of its own: the rest is neither read nor written anew.
+    pub(super) fn with_status(&self, status: &str) -> Vec<u8> {
+        let bytes = &self.0.bytes;
+        let mut text = Vec::with_capacity(bytes.len() + status.len() + r#","status":"#.len());
+        match self.stored_status() {
+            Some(old) => {
+                // It is a part of these bytes.
+                let begin = old.get().as_ptr() as usize - bytes.as_ptr() as usize;
+                text.extend_from_slice(&bytes[..begin]);
+                text.extend_from_slice(status.as_bytes());
+                text.extend_from_slice(&bytes[begin + old.get().len()..]);
+            }
+            None => {
+                text.extend_from_slice(bytes.strip_suffix(b"}").unwrap_or(bytes));
+                text.extend_from_slice(br#","status":"#);
+                text.extend_from_slice(status.as_bytes());
+                text.push(b'}');
+            }
+        }
+        text
+    }
+
     /// A reference to it, as in Events.
     pub fn reference(&self) -> ObjectReference {
         ObjectReference {
@@ -167,6 +192,13 @@ impl Object {
             field_path: String::new(),
         }
     }
+}
+
+/// What is looked for in an object's text without reading it.
+#[derive(Default, Deserialize)]
+struct Parts<'a> {
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
 }
 
 impl fmt::Debug for Object {
@@ -216,4 +248,36 @@ pub(super) fn encode(kind: Kind, value: &Value) -> Vec<u8> {
     }
     text.push(b'}');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_put_in_the_place_of_the_old_one() {
+        let object = |status: Option<Value>| {
+            let mut value = json!({
+                "metadata": { "name": "t", "labels": { "status": "x" } },
+                "spec": { "image": "x", "env": [{ "name": "A", "value": "{\"status\":1}" }] },
+            });
+            value
+                .as_object_mut()
+                .unwrap()
+                .extend(status.map(|status| ("status".to_owned(), status)));
+            let key = key(Kind::Task, "n", "t");
+            Object::unsaved(key, encode(Kind::Task, &value), 1)
+        };
+        let new = json!({ "phase": "Running", "message": "}\",\\ \u{e9}" });
+        for old in [
+            None,
+            Some(json!({})),
+            Some(json!({ "phase": "Pending", "message": "\"}," })),
+        ] {
+            let changed = object(old).with_status(&new.to_string());
+            assert_eq!(changed, &*object(Some(new.clone())).0.bytes);
+        }
+    }
 }

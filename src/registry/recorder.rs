@@ -162,11 +162,7 @@ async fn record(registry: &Registry, batch: Vec<Told>) {
                 Some(object) => {
                     let mut value = event.to_value();
                     value["metadata"] = object.to_value()["metadata"].clone();
-                    Write::Update {
-                        object,
-                        value,
-                        status: false,
-                    }
+                    Write::Update { object, value }
                 }
                 None => {
                     let mut event = event;

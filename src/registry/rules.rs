@@ -48,6 +48,8 @@ pub(super) enum Next {
     Same,
     /// It becomes this.
     Put(Value),
+    /// Its status alone becomes this, as JSON text.
+    Status(String),
     /// It is removed.
     Gone,
 }
@@ -144,26 +146,44 @@ pub(super) fn update(
         Part::Status if !kind.info().has_status => return Err(no_subresource(kind, name, "status")),
         Part::Status => {
             let mut merged = current.clone();
-            set_or_remove(object(&mut merged), "status", value.get("status"));
-            if kind == Kind::Task {
-                // The binding alone gives a node, and begins an epoch.
-                let status = object(object(&mut merged).entry("status").or_insert(Value::Null));
-                for field in ["node", "epoch"] {
-                    set_or_remove(status, field, current["status"].get(field));
-                }
-                if status.is_empty() {
-                    object(&mut merged).remove("status");
-                }
-            }
-            if kind == Kind::Namespace {
-                // Its deletion alone closes it.
-                let status = object(object(&mut merged).entry("status").or_insert(Value::Null));
-                set_or_remove(status, "phase", current["status"].get("phase"));
-            }
+            let status = owned_status(kind, current.get("status"), value.get("status").cloned());
+            set_or_remove(object(&mut merged), "status", status.as_ref());
             shape(kind, name, merged, unknown)?.0
         }
     };
     Ok(settle(before, current, value))
+}
+
+/// An object as it becomes when a part of Cube has seen `status` of it: its form is right, and nothing else is touched.
+pub(super) fn seen(before: &Object, status: Value) -> Result<Next, ApiError> {
+    let (kind, name) = (before.kind(), before.name());
+    if !kind.info().has_status {
+        return Err(no_subresource(kind, name, "status"));
+    }
+    let current = before.stored_status();
+    let current: Option<Value> = current.and_then(|status| serde_json::from_str(status.get()).ok());
+    let status = owned_status(kind, current.as_ref(), Some(status));
+    Ok(match status {
+        Some(status) if current.as_ref() != Some(&status) => Next::Status(status.to_string()),
+        _ => Next::Same,
+    })
+}
+
+/// A status as its writer wishes it, with what is not the writer's to say.
+fn owned_status(kind: Kind, current: Option<&Value>, wished: Option<Value>) -> Option<Value> {
+    let owned: &[&str] = match kind {
+        // The binding alone gives a node, and begins an epoch.
+        Kind::Task => &["node", "epoch"],
+        // Its deletion alone closes it.
+        Kind::Namespace => &["phase"],
+        _ => return wished,
+    };
+    let mut status = wished.unwrap_or_default();
+    let fields = object(&mut status);
+    for field in owned {
+        set_or_remove(fields, field, current.and_then(|current| current.get(field)));
+    }
+    (!fields.is_empty()).then_some(status)
 }
 
 /// The last rules of every change: count generations, write nothing that changes nothing, remove what nothing holds.
@@ -177,7 +197,7 @@ pub(super) fn settle(before: &Object, current: &Value, mut value: Value) -> Next
         return Next::Same;
     }
     let begun = current["metadata"]["deletionTimestamp"].is_null() && !meta["deletionTimestamp"].is_null();
-    if (begun || wish(current) != wish(&value)) && !planted(Bug::GenerationKept) {
+    if (begun || !wish(current).eq(wish(&value))) && !planted(Bug::GenerationKept) {
         value["metadata"]["generation"] = (before.meta().generation + 1).into();
     }
     Next::Put(value)
@@ -397,11 +417,9 @@ fn immutable(before: &Object, current: &Value, value: &Value) -> Result<(), ApiE
 }
 
 /// The parts whose change is a new generation: all but metadata and status.
-fn wish(value: &Value) -> Map<String, Value> {
-    let mut fields = value.as_object().cloned().unwrap_or_default();
-    fields.remove("metadata");
-    fields.remove("status");
-    fields
+fn wish(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let fields = value.as_object().into_iter().flatten();
+    fields.filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"))
 }
 
 /// A name from a prefix: five letters and digits that spell no word.

@@ -232,19 +232,25 @@ fn reported(before: &Object, node: &str, report: &TaskReport, now: Timestamp) ->
 }
 
 fn with_status(before: &Object, status: &TaskStatus, released: &[&str]) -> Next {
+    if released.is_empty() {
+        // Stored times have whole seconds.
+        let status = status.clone().in_whole_seconds();
+        if status == before.typed::<Task>().status {
+            return Next::Same;
+        }
+        return Next::Status(serde_json::to_string(&status).unwrap_or_default());
+    }
     let current = before.stored();
     let mut value = current.clone();
     value["status"] = serde_json::to_value(status).unwrap_or_default();
-    if !released.is_empty() {
-        let kept = before.meta().finalizers.iter();
-        let kept: Vec<&String> = kept
-            .filter(|finalizer| !released.contains(&finalizer.as_str()))
-            .collect();
-        if kept.is_empty() {
-            rules::metadata(rules::object(&mut value)).remove("finalizers");
-        } else {
-            value["metadata"]["finalizers"] = serde_json::json!(kept);
-        }
+    let kept = before.meta().finalizers.iter();
+    let kept: Vec<&String> = kept
+        .filter(|finalizer| !released.contains(&finalizer.as_str()))
+        .collect();
+    if kept.is_empty() {
+        rules::metadata(rules::object(&mut value)).remove("finalizers");
+    } else {
+        value["metadata"]["finalizers"] = serde_json::json!(kept);
     }
     rules::settle(before, &current, value)
 }

@@ -17,14 +17,19 @@ use super::{
 pub enum Write {
     /// A new object; its namespace is in its metadata.
     Create(Kind, Value),
-    /// An object that was read, as it is to be. With `status` only its status is taken, else all but the status.
+    /// An object that was read, as it is to be; all but its status is taken.
     Update {
         /// The object as it was read.
         object: Object,
         /// As it is to be.
         value: Value,
-        /// Whether it is the status that changes.
-        status: bool,
+    },
+    /// What a part of Cube has seen of an object that was read.
+    Status {
+        /// The object as it was read.
+        object: Object,
+        /// Its status as it is to be.
+        status: Value,
     },
     /// An object that was read is to go, by the rules of deletion.
     Delete {
@@ -64,12 +69,9 @@ pub enum Write {
 impl Write {
     /// A new status for an object that was read.
     pub fn status(object: &Object, status: &impl Serialize) -> Self {
-        let mut value = object.to_value();
-        value["status"] = serde_json::to_value(status).unwrap_or_default();
-        Self::Update {
+        Self::Status {
             object: object.clone(),
-            value,
-            status: true,
+            status: serde_json::to_value(status).unwrap_or_default(),
         }
     }
 
@@ -80,7 +82,6 @@ impl Write {
         Self::Update {
             object: object.clone(),
             value,
-            status: false,
         }
     }
 
@@ -115,11 +116,14 @@ impl Registry {
                 let value = rules::create(kind, &namespace, value, UnknownFields::Refuse, &self.world)?;
                 Step::create(kind, value)
             }
-            Write::Update { object, value, status } => {
-                let part = if status { Part::Status } else { Part::Main };
+            Write::Status { object, status } => {
+                let next = rules::seen(&object, status)?;
+                Step::change(object, next)
+            }
+            Write::Update { object, value } => {
                 let current = object.stored();
                 let value = as_written(&object, &current, value);
-                let next = rules::update(&object, &current, value, part, UnknownFields::Refuse)?;
+                let next = rules::update(&object, &current, value, Part::Main, UnknownFields::Refuse)?;
                 Step::change(object, next)
             }
             Write::Delete {

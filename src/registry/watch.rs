@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cube_api::kinds::Kind;
 
-use super::{ApiError, Filter, List, Object, Registry, StatusReason, list, prefix};
+use super::{ApiError, Filter, List, Object, Registry, StatusReason, list, only_key, prefix};
 use crate::store::{Event, Watch, WatchError};
 
 /// What to watch, and from where.
@@ -40,6 +40,32 @@ impl WatchEvent {
     }
 }
 
+/// One change of one object, as it was before and is after it, whatever the filter means.
+#[derive(Clone, Debug)]
+pub struct ObjectChange {
+    /// None: it was not there.
+    pub before: Option<Object>,
+    /// None: it is gone.
+    pub after: Option<Object>,
+}
+
+impl ObjectChange {
+    fn of(event: &Event) -> Self {
+        Self {
+            before: event.before.clone().map(Object::new),
+            after: event.after.clone().map(Object::new),
+        }
+    }
+
+    /// The object as it is, or as it was last.
+    pub fn object(&self) -> &Object {
+        match (&self.after, &self.before) {
+            (Some(object), _) | (None, Some(object)) => object,
+            (None, None) => unreachable!("a change is of an object"),
+        }
+    }
+}
+
 /// A watch under way.
 pub struct ObjectWatch {
     watch: Watch,
@@ -61,8 +87,15 @@ impl Registry {
         let after = after.filter(|after| *after > 0 && !send_initial_events);
         let initial = after.is_none().then(|| list(&self.snapshot(), kind, &filter));
         let from = after.or(initial.as_ref().map(|list| list.revision)).unwrap_or_default();
-        let watch = self.store.watch(&prefix(kind, &filter), from).map_err(refused)?;
-        Ok(ObjectWatch { watch, filter, initial })
+        let watch = match only_key(kind, &filter) {
+            Some(key) => self.store.watch_one(key, from),
+            None => self.store.watch(&prefix(kind, &filter), from),
+        };
+        Ok(ObjectWatch {
+            watch: watch.map_err(refused)?,
+            filter,
+            initial,
+        })
     }
 }
 
@@ -111,7 +144,27 @@ impl ObjectWatch {
         }
     }
 
-    /// Everything up to here was told: a bookmark. Of no meaning before the first answer.
+    /// Changes that are there already, with what was before them, a bounded number. Only for a watch that begins after a
+    /// revision.
+    ///
+    /// # Errors
+    /// 410 when the place is lost.
+    pub fn ready_changes(&mut self) -> Result<Vec<ObjectChange>, ApiError> {
+        let events = self.watch.ready().map_err(refused)?;
+        Ok(events.iter().map(|event| ObjectChange::of(event)).collect())
+    }
+
+    /// The same, waiting for the next one. Safe to drop while it waits.
+    ///
+    /// # Errors
+    /// 410 when the place is lost: list again, and watch from there.
+    pub async fn next_changes(&mut self) -> Result<Vec<ObjectChange>, ApiError> {
+        let events = self.watch.next().await.map_err(refused)?;
+        Ok(events.iter().map(|event| ObjectChange::of(event)).collect())
+    }
+
+    /// Everything up to here was told: a bookmark. Of no meaning before the first answer; it moves on with what is not
+    /// meant whenever it is asked what is [`ready`](Self::ready).
     pub fn revision(&self) -> u64 {
         self.watch.revision()
     }

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{edited::Outgrown, waiting::Preemption};
 use crate::{
-    registry::{ApiError, Feed, News, Object, Recorder, Registry, StatusReason, WatchEvent, Write, all, find},
+    registry::{ApiError, Feed, News, Object, ObjectChange, Recorder, Registry, StatusReason, Write, all, find},
     store::Snapshot,
     world::World,
 };
@@ -264,10 +264,10 @@ impl Actor {
 
     fn take(&mut self, news: News) {
         match news {
-            News::Changes(events) => {
-                for event in events {
-                    let object = event.object();
-                    let gone = matches!(event, WatchEvent::Deleted(_));
+            News::Changes(changes) => {
+                for change in changes {
+                    let object = change.object();
+                    let gone = change.after.is_none();
                     match object.kind() {
                         Kind::Node if gone => self.remove_node(object.name()),
                         Kind::Node => self.set_node(object.typed()),
@@ -278,6 +278,7 @@ impl Actor {
                             self.evicted.remove(&key);
                             self.remove_task(&key);
                         }
+                        Kind::Task if says_nothing_new(&change) => {}
                         Kind::Task => self.set_task(object),
                         _ => {}
                     }
@@ -354,6 +355,22 @@ impl Actor {
 
 fn is_race(error: &ApiError) -> bool {
     matches!(error.reason, StatusReason::Conflict | StatusReason::NotFound)
+}
+
+/// Whether a Task of a node goes on there as it was, whatever its worker said of it: most changes are such.
+fn says_nothing_new(change: &ObjectChange) -> bool {
+    let (Some(before), Some(after)) = (&change.before, &change.after) else {
+        return false;
+    };
+    let (before, after): (&Task, &Task) = (before.typed(), after.typed());
+    let (old, new) = (&before.status, &after.status);
+    let meta = |task: &Task| (task.metadata.generation, task.metadata.is_deleting());
+    new.node.is_some()
+        && (&old.node, old.epoch) == (&new.node, new.epoch)
+        && (old.phase.is_over(), old.leaves_now()) == (new.phase.is_over(), new.leaves_now())
+        && meta(before) == meta(after)
+        && before.metadata.labels == after.metadata.labels
+        && before.metadata.owner_references == after.metadata.owner_references
 }
 
 /// Whether it is the scheduler's turn.

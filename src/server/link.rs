@@ -17,6 +17,10 @@ use crate::registry::ApiError;
 /// The largest message that is taken of a worker: some hundred reports.
 const LARGEST: usize = 16 << 20;
 
+/// What is read of a worker at once. Each link holds so much for as long as it lives, and there may be thousands; larger
+/// messages come in more reads.
+const READ: usize = 8 << 10;
+
 /// Lets workers in.
 #[async_trait]
 pub trait Door: Send + Sync {
@@ -56,5 +60,6 @@ fn bounded(upgrade: Upgrade) -> Result<WebSocketUpgrade, Refusal> {
         let message = format!("a worker's link is spoken over a WebSocket: {error}");
         ApiError::bad_request(message)
     })?;
-    Ok(upgrade.max_message_size(LARGEST).max_frame_size(LARGEST))
+    let upgrade = upgrade.max_message_size(LARGEST).max_frame_size(LARGEST);
+    Ok(upgrade.read_buffer_size(READ))
 }

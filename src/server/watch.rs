@@ -165,15 +165,22 @@ impl Feed {
                         self.pending = events.into_iter();
                         self.known = true;
                     }
-                    Err(error) => {
-                        self.over = true;
-                        return Some(render::error(&error.to_status()).into());
-                    }
+                    Err(error) => return self.lost(&error),
                 },
                 () = sleep_until(self.deadline) => return self.end(),
                 () = sleep_until(self.next_bookmark), if self.bookmarks => {
-                    self.next_bookmark = Instant::now() + BOOKMARKS;
-                    return Some(self.bookmark(false));
+                    // It may have slept through others' changes: it stands after them.
+                    match self.watch.ready() {
+                        Ok(events) if events.is_empty() => {
+                            self.next_bookmark = Instant::now() + BOOKMARKS;
+                            return Some(self.bookmark(false));
+                        }
+                        Ok(events) => {
+                            self.pending = events.into_iter();
+                            self.known = true;
+                        }
+                        Err(error) => return self.lost(&error),
+                    }
                 }
             }
         }
@@ -196,9 +203,23 @@ impl Feed {
         self.renderer.bookmark(self.watch.revision(), ends_initial).into()
     }
 
+    /// The end, because the place is lost.
+    fn lost(&mut self, error: &ApiError) -> Option<Bytes> {
+        self.over = true;
+        Some(render::error(&error.to_status()).into())
+    }
+
     /// The end, in good order: the client can go on from here.
     fn end(&mut self) -> Option<Bytes> {
         self.over = true;
-        (self.bookmarks && self.known).then(|| self.bookmark(false))
+        if !(self.bookmarks && self.known) {
+            return None;
+        }
+        let mut text = Vec::new();
+        for event in self.watch.ready().ok()? {
+            self.renderer.event(&mut text, &event, !self.begun);
+        }
+        text.extend_from_slice(&self.bookmark(false));
+        Some(text.into())
     }
 }

@@ -83,19 +83,14 @@ impl Core {
             highest: self.highest,
         };
         let answers: Vec<_> = group.into_iter().map(|transaction| draft.take(transaction)).collect();
-        let Draft {
-            mut next,
-            writes,
-            highest,
-        } = draft;
+        let Draft { next, writes, highest } = draft;
         if highest == self.highest {
             return answers;
         }
         self.highest = highest;
         match disk.write(&writes, highest) {
             Ok(()) => {
-                next.trim(&self.options);
-                self.shared.publish(next);
+                self.shared.publish(next, &self.options);
                 answers
             }
             Err(error) => {
@@ -126,7 +121,7 @@ impl Core {
         match self.reopen(pending.as_ref()) {
             Ok((disk, next)) => {
                 self.disk = Ok(disk);
-                self.shared.publish(next);
+                self.shared.publish(next, &self.options);
                 self.shared.health.store(Arc::default());
             }
             Err(error) => self.fail(now, error, pending, pause),
@@ -156,7 +151,6 @@ impl Core {
             })?;
         // A first write proves that the disk takes writes, and that the numbers that were in doubt stay unused.
         next.snapshot.revision = self.highest;
-        next.trim(&self.options);
         disk.settle(self.highest)?;
         Ok((disk, next))
     }

@@ -46,6 +46,15 @@ impl Key {
         self.part(2)
     }
 
+    /// What it is in, the widest first: everything (empty), its kind (`tasks/`), its namespace (`tasks/default/`), itself.
+    pub(super) fn scopes(&self) -> [&str; 4] {
+        let text = self.as_str();
+        let mut ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
+        let mut end = || ends.next().map_or(text.len(), |(at, _)| at + 1);
+        let (kind, namespace) = (end(), end());
+        ["", &text[..kind], &text[..namespace], text]
+    }
+
     fn part(&self, index: usize) -> &str {
         self.0.splitn(3, '/').nth(index).unwrap_or_default()
     }

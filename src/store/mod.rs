@@ -14,7 +14,7 @@
 
 mod backend;
 mod backup;
-mod bell;
+mod bells;
 mod core;
 mod disk;
 mod encoding;
@@ -40,7 +40,7 @@ use redb::backends::InMemoryBackend;
 
 use self::core::Core;
 use self::disk::Disk;
-use self::watch::Shared;
+use self::watch::{Scope, Shared};
 use self::writer::Writer;
 
 pub use self::backup::{Existing, Restored};
@@ -59,9 +59,10 @@ pub type Revision = u64;
 pub struct Options {
     /// The id that a new store is given. One that is there already keeps its own.
     pub cluster: String,
-    /// So many events stay for watchers to catch up with. Too few make slow ones list again, which costs more.
+    /// So many events stay for watchers to catch up with, or a quarter as many as there are objects. Too few make slow
+    /// ones list again, which costs more: the more objects there are, the more.
     pub history_events: usize,
-    /// The events may keep alive so many bytes; whichever bound is met first holds.
+    /// The events may keep alive so many bytes, or a quarter of what the objects have; whichever bound is met first holds.
     pub history_bytes: usize,
     /// A group of commits that share a sync ends when it has so many changes. Too few waste syncs, too many make the first
     /// of the group wait for the last.
@@ -170,7 +171,12 @@ impl Store {
 
     /// What happens after the revision `after` to keys that begin with `prefix`.
     pub fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, WatchError> {
-        Watch::new(&self.shared, prefix, after)
+        Watch::new(&self.shared, Scope::Prefix(prefix.into()), after)
+    }
+
+    /// What happens after the revision `after` to one key.
+    pub fn watch_one(&self, key: Key, after: Revision) -> Result<Watch, WatchError> {
+        Watch::new(&self.shared, Scope::One(key), after)
     }
 
     /// The newest revision.

@@ -38,6 +38,11 @@ impl Record {
             .unwrap_or_else(|| panic!("{}: decoded before as another type", self.key))
     }
 
+    /// The bytes of the object and its key.
+    pub(super) fn size(&self) -> usize {
+        self.key.as_str().len() + self.bytes.len()
+    }
+
     /// The same bytes with another revision: how a deletion tells what it deleted.
     pub(super) fn stamped(&self, revision: Revision) -> Self {
         Self::new(self.key.clone(), revision, self.bytes.clone())

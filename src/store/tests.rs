@@ -291,6 +291,66 @@ async fn who_falls_behind_is_told_to_list_again() {
     assert_eq!(store.watch("", 3).unwrap().next().await.unwrap().len(), 3);
 }
 
+#[tokio::test]
+async fn who_sleeps_through_what_is_others_has_missed_nothing() {
+    let store = Store::memory(Options {
+        history_events: 4,
+        ..options()
+    });
+    store.commit(put("mine", "1")).await.unwrap();
+    let (mut kind, mut one) = (
+        store.watch("nodes/", 1).unwrap(),
+        store.watch_one(key("mine"), 1).unwrap(),
+    );
+    for n in 0..20 {
+        store.commit(put("other", n.to_string())).await.unwrap();
+    }
+    assert!(store.compacted() > 1, "the history has gone past their places");
+    store.commit(put("mine", "2")).await.unwrap();
+    let told = one.next().await.unwrap();
+    assert_eq!((told.len(), told[0].revision), (1, 22));
+    assert!(kind.ready().unwrap().is_empty());
+    assert_eq!((kind.revision(), one.revision()), (22, 22));
+    // What is its own, and forgotten, is missed.
+    for n in 0..20 {
+        store.commit(put("mine", n.to_string())).await.unwrap();
+    }
+    assert!(matches!(
+        one.next().await.unwrap_err(),
+        WatchError::Compacted { asked: 22, .. }
+    ));
+    assert!(kind.ready().unwrap().is_empty());
+    // Another key that begins the same is another key.
+    let mut one = store.watch_one(key("mine"), store.revision()).unwrap();
+    store.commit(put("mine-too", "1")).await.unwrap();
+    assert!(one.ready().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn only_those_wake_whom_it_concerns() {
+    let store = Store::memory(options());
+    let woken = |watch: Watch| {
+        tokio::spawn(async move {
+            let mut watch = watch;
+            watch.next().await.unwrap().len()
+        })
+    };
+    let all: Vec<_> = ["", "tasks/", "tasks/default/"]
+        .map(|prefix| woken(store.watch(prefix, 0).unwrap()))
+        .into();
+    let others: Vec<_> = ["nodes/", "tasks/other/"]
+        .map(|prefix| woken(store.watch(prefix, 0).unwrap()))
+        .into();
+    let one = woken(store.watch_one(key("a"), 0).unwrap());
+    tokio::task::yield_now().await;
+    store.commit(put("a", "1")).await.unwrap();
+    for watch in all.into_iter().chain([one]) {
+        assert_eq!(watch.await.unwrap(), 1);
+    }
+    assert!(others.iter().all(|watch| !watch.is_finished()));
+    store.close();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn watches_miss_nothing_and_see_whole_transactions_while_many_write() {
     let directory = tempfile::tempdir().unwrap();

@@ -12,12 +12,14 @@ use arc_swap::ArcSwap;
 use imbl::Vector;
 use thiserror::Error;
 
-use super::bell::Bell;
+use super::bells::{Bell, Bells};
 use super::{Health, Key, Options, Record, Revision, Snapshot};
 
 /// At most so many events at once (more only when one transaction has more). Too low costs wake-ups and locks of whoever
 /// listens, too high holds up everything else on its thread.
 const BATCH: usize = 256;
+/// The history may have one part in so many of what there is, where that is more than its bounds.
+const SHARE: usize = 4;
 
 /// One change of one object.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ pub struct Event {
 impl Event {
     fn size(&self) -> usize {
         let new = self.after.as_ref().or(self.deleted.as_ref());
-        std::mem::size_of::<Self>() + self.key.as_str().len() + new.map_or(0, |record| record.bytes.len())
+        std::mem::size_of::<Self>() + new.map_or(0, |record| record.size())
     }
 }
 
@@ -76,6 +78,8 @@ pub(super) struct Published {
     pub compacted: Revision,
     /// The size of `events`.
     bytes: usize,
+    /// The size of all that is in `snapshot`.
+    size: usize,
 }
 
 impl Published {
@@ -83,6 +87,7 @@ impl Published {
     pub fn bare(snapshot: Snapshot) -> Self {
         Self {
             compacted: snapshot.revision,
+            size: snapshot.records.values().map(|record| record.size()).sum(),
             snapshot,
             events: Vector::new(),
             bytes: 0,
@@ -90,14 +95,19 @@ impl Published {
     }
 
     pub fn push(&mut self, event: Arc<Event>) {
+        let size = |record: &Option<Arc<Record>>| record.as_ref().map_or(0, |record| record.size());
+        self.size = self.size + size(&event.after) - size(&event.before);
         self.bytes += event.size();
         self.events.push_back(event);
     }
 
-    /// Forgets what is too much, oldest transactions first. The newest one always stays.
-    pub fn trim(&mut self, options: &Options) {
+    /// Forgets what is too much, oldest transactions first, and gives it. The newest one always stays.
+    fn trim(&mut self, options: &Options) -> Vec<Arc<Event>> {
+        let most = options.history_events.max(self.snapshot.len() / SHARE);
+        let most_bytes = options.history_bytes.max(self.size / SHARE);
         let newest = self.events.back().map(|event| event.commit);
-        while self.events.len() > options.history_events || self.bytes > options.history_bytes {
+        let mut forgotten = Vec::new();
+        while self.events.len() > most || self.bytes > most_bytes {
             let Some(commit) = self.events.front().map(|event| event.commit) else {
                 break;
             };
@@ -105,10 +115,14 @@ impl Published {
                 break;
             }
             while self.events.front().is_some_and(|event| event.commit == commit) {
-                self.bytes -= self.events.pop_front().map_or(0, |event| event.size());
+                if let Some(event) = self.events.pop_front() {
+                    self.bytes -= event.size();
+                    forgotten.push(event);
+                }
             }
             self.compacted = commit;
         }
+        forgotten
     }
 
     fn position_after(&self, revision: Revision) -> usize {
@@ -121,8 +135,8 @@ pub(super) struct Shared {
     pub cluster: String,
     pub published: ArcSwap<Published>,
     pub health: ArcSwap<Health>,
-    /// Rings at each publication, and for good once the store is closed.
-    news: Bell,
+    /// Ring at each publication those whom it concerns, and all for good once the store is closed.
+    bells: Bells,
 }
 
 impl Shared {
@@ -131,61 +145,96 @@ impl Shared {
             cluster,
             published: ArcSwap::from_pointee(published),
             health: ArcSwap::default(),
-            news: Bell::default(),
+            bells: Bells::default(),
         }
     }
 
-    pub fn publish(&self, published: Published) {
+    /// Has everyone see it, but for that part of the history which is too much.
+    pub fn publish(&self, mut published: Published, options: &Options) {
+        let bells = self.bells.hold();
+        // Said before it is so: a watch may be told a moment too early that it has missed something, but never too late.
+        for event in published.trim(options) {
+            bells.forget(&event.key, event.revision);
+        }
+        let before = self.published.load().snapshot.revision;
+        let new = published.events.focus().narrow(published.position_after(before)..);
+        let rung = bells.rung_by(new.into_iter().map(|event| &event.key));
         self.published.store(Arc::new(published));
-        self.news.ring();
+        drop(bells);
+        rung.ring();
     }
 
     pub fn close(&self) {
-        self.news.close();
+        self.bells.close();
     }
 
     pub fn is_closed(&self) -> bool {
-        self.news.is_closed()
+        self.bells.is_closed()
     }
 }
 
-/// A place in the history, for the keys with one prefix.
+/// Which keys are watched.
+pub(super) enum Scope {
+    /// Those that begin so.
+    Prefix(Box<str>),
+    /// This one.
+    One(Key),
+}
+
+impl Scope {
+    /// Where its bell is: the narrowest that all its keys ring.
+    fn bell(&self) -> &str {
+        match self {
+            Self::Prefix(prefix) => &prefix[..prefix.rfind('/').map_or(0, |at| at + 1)],
+            Self::One(key) => key.as_str(),
+        }
+    }
+
+    fn has(&self, key: &Key) -> bool {
+        match self {
+            Self::Prefix(prefix) => key.as_str().starts_with(&**prefix),
+            Self::One(one) => key == one,
+        }
+    }
+}
+
+/// A place in the history, for certain keys.
 pub struct Watch {
     shared: Arc<Shared>,
+    bell: Arc<Bell>,
     /// Where at the bell it listens.
     place: usize,
-    prefix: Box<str>,
+    scope: Scope,
     revision: Revision,
 }
 
 impl Watch {
-    pub(super) fn new(shared: &Arc<Shared>, prefix: &str, after: Revision) -> Result<Self, WatchError> {
+    pub(super) fn new(shared: &Arc<Shared>, scope: Scope, after: Revision) -> Result<Self, WatchError> {
+        // What is forgotten from here on is heard of.
+        let mut bells = shared.bells.hold();
         let now = shared.published.load();
         let current = now.snapshot.revision;
         if after > current {
             return Err(WatchError::Future { asked: after, current });
         }
-        let watch = Self {
-            shared: shared.clone(),
-            place: shared.news.place(),
-            prefix: prefix.into(),
-            revision: after,
-        };
-        watch.check(&now)?;
-        Ok(watch)
-    }
-
-    fn check(&self, now: &Published) -> Result<(), WatchError> {
-        if self.revision >= now.compacted || planted(Bug::CompactionUntold) {
-            return Ok(());
+        if after < now.compacted && !planted(Bug::CompactionUntold) {
+            return Err(WatchError::Compacted {
+                asked: after,
+                compacted: now.compacted,
+            });
         }
-        Err(WatchError::Compacted {
-            asked: self.revision,
-            compacted: now.compacted,
+        let bell = bells.join(scope.bell());
+        Ok(Self {
+            shared: shared.clone(),
+            place: bell.place(),
+            bell,
+            scope,
+            revision: after,
         })
     }
 
-    /// Everything up to this revision was delivered. It moves on with what others write too, so it makes a good bookmark.
+    /// Everything up to this revision was delivered. It moves on with what others write too, whenever it is asked what is
+    /// [`ready`](Self::ready), so it makes a good bookmark.
     pub fn revision(&self) -> Revision {
         self.revision
     }
@@ -195,11 +244,11 @@ impl Watch {
     /// Safe to drop while it waits: no event is lost with it.
     pub async fn next(&mut self) -> Result<Vec<Arc<Event>>, WatchError> {
         loop {
-            let shared = Arc::clone(&self.shared);
+            let bell = Arc::clone(&self.bell);
             // What rings from here on is heard below.
-            let mut heard = pin!(shared.news.listen(self.place));
+            let mut heard = pin!(bell.listen(self.place));
             heard.as_mut().enable();
-            let closed = shared.is_closed();
+            let closed = self.shared.is_closed();
             let events = self.ready()?;
             if !events.is_empty() {
                 return Ok(events);
@@ -214,7 +263,14 @@ impl Watch {
     /// The same without waiting: empty when nothing of the prefix is new.
     pub fn ready(&mut self) -> Result<Vec<Arc<Event>>, WatchError> {
         let now = self.shared.published.load_full();
-        self.check(&now)?;
+        // What it was not told of others' keys is no loss.
+        let missed = self.revision < now.compacted && self.bell.forgotten() > self.revision;
+        if missed && !planted(Bug::CompactionUntold) {
+            return Err(WatchError::Compacted {
+                asked: self.revision,
+                compacted: now.compacted,
+            });
+        }
         let mut batch = Vec::new();
         let mut seen = self.revision;
         for event in now.events.focus().narrow(now.position_after(self.revision)..) {
@@ -226,12 +282,18 @@ impl Watch {
             if planted(Bug::WatchSkips) && is_first && event.revision.is_multiple_of(8) {
                 continue;
             }
-            if event.key.as_str().starts_with(&*self.prefix) {
+            if self.scope.has(&event.key) {
                 batch.push(event.clone());
             }
             seen = event.commit;
         }
         self.revision = now.snapshot.revision;
         Ok(batch)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.bells.hold().leave(self.scope.bell(), &self.bell);
     }
 }

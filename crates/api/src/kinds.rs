@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     API_VERSION, deployment::Deployment, event::Event, meta::ObjectMeta, namespace::Namespace, node::Node,
-    revision::Revision, settings::Settings, shape::Shape, source::Source, task::Task,
+    revision::Revision, settings::Settings, shape::Shape, source::Source, task::Task, typeless::Typeless,
 };
 
 /// What is the same for all objects of a kind.
@@ -83,6 +83,14 @@ pub trait Resource: Serialize + DeserializeOwned + JsonSchema + Clone + Default 
     }
 }
 
+/// Reads an object from its text; `apiVersion` and `kind` are passed over.
+fn read_text<'de, K: Resource>(text: &'de [u8]) -> Result<K, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let object = K::deserialize(Typeless(&mut reader))?;
+    reader.end()?;
+    Ok(object)
+}
+
 /// An object of whatever kind, decoded.
 pub trait AnyResource: Any + Send + Sync {
     /// Its metadata.
@@ -137,6 +145,15 @@ macro_rules! kinds {
             /// Where the JSON has not the kind's shape.
             pub fn decode(self, value: &Value) -> Result<Box<dyn AnyResource>, serde_json::Error> {
                 match self { $(Kind::$name => <$name as Resource>::read(value)
+                    .map(|object| Box::new(object) as Box<dyn AnyResource>),)* }
+            }
+
+            /// The same of the object's text.
+            ///
+            /// # Errors
+            /// Where the text is no JSON, or has not the kind's shape.
+            pub fn decode_text(self, text: &[u8]) -> Result<Box<dyn AnyResource>, serde_json::Error> {
+                match self { $(Kind::$name => read_text::<$name>(text)
                     .map(|object| Box::new(object) as Box<dyn AnyResource>),)* }
             }
 

@@ -23,6 +23,7 @@ pub mod shape;
 pub mod source;
 pub mod survey;
 pub mod task;
+mod typeless;
 pub mod validate;
 
 /// The one API group and version, as manifests write it.

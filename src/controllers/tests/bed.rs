@@ -308,7 +308,7 @@ async fn work(registry: Registry, manners: Arc<Mutex<Manners>>, stop: Cancellati
         };
         let manners = manners.lock().unwrap().clone();
         let objects: Vec<Object> = match news {
-            Some(News::Changes(events)) => events.iter().map(|event| event.object().clone()).collect(),
+            Some(News::Changes(changes)) => changes.iter().map(|change| change.object().clone()).collect(),
             Some(News::Anew(snapshot)) => all(&snapshot).collect(),
             None => Vec::new(),
         };

@@ -9,6 +9,7 @@ use std::time::Duration;
 use redb::StorageBackend;
 
 use super::super::core::Core;
+use super::super::watch::Scope;
 use super::*;
 
 /// A disk in memory that outlives who opens it, and that can begin to fail at any call.
@@ -113,7 +114,7 @@ fn a_full_disk_at_any_call_loses_nothing_and_heals() {
         let disk = Faulty::new();
         let mut core = disk.core();
         let shared = core.shared().clone();
-        let mut watch = Watch::new(&shared, "", 0).unwrap();
+        let mut watch = Watch::new(&shared, Scope::Prefix("".into()), 0).unwrap();
         let mut now = Duration::ZERO;
         let mut commit = |now, name: &str| core.commit(now, vec![put(name, "1")]).remove(0);
         commit(now, "before").unwrap();

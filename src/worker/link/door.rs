@@ -3,7 +3,7 @@
 //!
 //! It decides nothing but who comes in: one worker a name, of this cluster, of this protocol. What a session has heard
 //! goes into the roster; what the manager asks goes out over the worker's own dialling. Read [`Door::session`] first.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use async_trait::async_trait;
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
 use cube_api::figures::Measured;
-use cube_api::kinds::{Kind, Resource as _};
+use cube_api::kinds::Kind;
 use cube_api::node::Node;
-use cube_api::task::Task;
-use futures_util::StreamExt as _;
 use futures_util::future::{self, BoxFuture};
 use futures_util::stream::{self, BoxStream, FuturesUnordered};
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::frames::{Ask, Down, Hello, PROTOCOL, Streamed, Up};
+use super::assigned::{Assigned, Told};
+use super::frames::{Ask, Down, Frame, Hello, PROTOCOL, Streamed, Up};
 use super::local::LocalLink;
 use super::program;
 use super::stream::Piece;
-use super::{Assignment, Link as _, Taken};
+use super::{Link as _, Taken};
 use crate::engine::{ExecOptions, LogOptions, Program};
 use crate::registry::{Recorder, Registry};
 use crate::roster::{Agent, AgentError, Roster, Session};
@@ -42,6 +42,7 @@ const PIECE: usize = 64;
 /// Lets workers in.
 pub struct Door {
     registry: Registry,
+    assigned: Assigned,
     roster: Roster,
     recorder: Recorder,
     cluster: String,
@@ -63,6 +64,7 @@ impl Door {
     /// A door to the cluster's registry; it closes with `shutdown`.
     pub fn new(
         registry: Registry,
+        assigned: Assigned,
         roster: Roster,
         recorder: Recorder,
         cluster: &str,
@@ -70,6 +72,7 @@ impl Door {
     ) -> Self {
         Self {
             registry,
+            assigned,
             roster,
             recorder,
             cluster: cluster.to_owned(),
@@ -133,7 +136,7 @@ impl Door {
             Ok(session) => session,
             Err(why) => {
                 tracing::warn!(node, why, "a worker is not let in");
-                say(socket, &Down::Refused { why }).await?;
+                say(socket, [Frame::from(Down::Refused { why })]).await?;
                 return None;
             }
         };
@@ -151,18 +154,17 @@ impl Door {
         mut opening: mpsc::Receiver<Down>,
     ) -> Option<()> {
         let cluster = self.cluster.clone();
-        say(socket, &Down::Welcome { cluster }).await?;
+        say(socket, [Frame::from(Down::Welcome { cluster })]).await?;
         let recorder = self.recorder.on(node);
-        let (link, keeping) = LocalLink::new(self.registry.clone(), node, recorder.clone());
+        let (link, keeping) = LocalLink::new(self.registry.clone(), self.assigned.clone(), node, recorder.clone());
         let mut keeping = std::pin::pin!(keeping);
-        let mut assignments = link.assignments().await.ready_chunks(PIECE);
+        let mut assignments = self.assigned.listen(node);
         let mut reporting: FuturesUnordered<BoxFuture<'_, (u64, Vec<Taken>)>> = FuturesUnordered::new();
         let mut last = Instant::now();
-        let mut out: VecDeque<Down> = VecDeque::new();
+        let mut out: Vec<Frame> = Vec::new();
         loop {
-            if let Some(down) = out.pop_front() {
-                say(socket, &down).await?;
-                continue;
+            if !out.is_empty() {
+                say(socket, out.drain(..)).await?;
             }
             tokio::select! {
                 biased;
@@ -184,13 +186,13 @@ impl Door {
                             happened.message,
                             Duration::from_millis(happened.ago),
                         ),
-                        Some(Up::Beat) => out.push_back(Down::Beat),
+                        Some(Up::Beat) => out.push(Down::Beat.into()),
                         Some(Up::Hello(_)) | None => {}
                     }
                 }
-                Some((number, taken)) = reporting.next() => out.push_back(Down::Taken { number, taken }),
-                Some(told) = assignments.next() => out.extend(told.into_iter().flat_map(frames)),
-                Some(open) = opening.recv() => out.push_back(open),
+                Some((number, taken)) = reporting.next() => out.push(Down::Taken { number, taken }.into()),
+                told = assignments.next() => out.extend(told.into_iter().flat_map(frames)),
+                Some(open) = opening.recv() => out.push(open.into()),
                 () = &mut keeping => return None,
                 () = tokio::time::sleep_until(last + SILENCE) => return None,
             }
@@ -215,24 +217,21 @@ impl server::Door for Door {
     }
 }
 
-/// An assignment in pieces that a frame can hold.
-fn frames(assignment: Assignment) -> Vec<Down> {
-    let value = |task: &Arc<Task>| task.to_value();
-    match assignment {
-        Assignment::Changed(task) => vec![Down::Changed { task: value(&task) }],
-        Assignment::Removed(uid) => vec![Down::Removed { uid }],
-        // A worker's own affair.
-        Assignment::Resume(_) => Vec::new(),
-        Assignment::Snapshot(tasks) => {
-            let pieces = tasks.chunks(PIECE).map(|tasks| Down::Snapshot {
-                tasks: tasks.iter().map(value).collect(),
-                more: true,
-            });
+/// What is said of Tasks, in pieces that a frame can hold.
+fn frames(told: Told) -> Vec<Frame> {
+    match told {
+        Told::Changed(task) => vec![Frame::Changed(task)],
+        Told::Removed(task) => {
+            let uid = task.uid().to_owned();
+            vec![Down::Removed { uid }.into()]
+        }
+        Told::Snapshot(tasks) => {
+            let pieces = tasks.chunks(PIECE).map(|tasks| Frame::Snapshot(tasks.to_vec()));
             let end = Down::Snapshot {
                 tasks: Vec::new(),
                 more: false,
             };
-            pieces.chain([end]).collect()
+            pieces.chain([end.into()]).collect()
         }
     }
 }
@@ -253,9 +252,14 @@ async fn heard(socket: &mut WebSocket) -> Option<Option<Up>> {
 }
 
 /// Says something; none when the worker does not listen.
-async fn say(socket: &mut WebSocket, down: &Down) -> Option<()> {
-    let text = serde_json::to_string(down).unwrap_or_default();
-    timeout(SILENCE, socket.send(Message::text(text))).await.ok()?.ok()
+async fn say(socket: &mut WebSocket, frames: impl IntoIterator<Item = Frame>) -> Option<()> {
+    let saying = async {
+        for frame in frames {
+            socket.feed(Message::text(frame.text())).await?;
+        }
+        socket.flush().await
+    };
+    timeout(SILENCE, saying).await.ok()?.ok()
 }
 
 /// A worker that is asked over its link.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::Taken;
 use crate::engine::{ExecOptions, LogOptions};
-use crate::registry::TaskReport;
+use crate::registry::{Object, TaskReport};
 
 /// The protocol's number; other ones do not understand each other.
 pub const PROTOCOL: u32 = 1;
@@ -118,6 +118,50 @@ pub enum Down {
     Beat,
 }
 
+/// What a manager says, as it is sent. Tasks go as they are stored: they are not read and written anew.
+#[derive(Debug)]
+pub enum Frame {
+    /// A word.
+    Word(Down),
+    /// A [`Down::Changed`].
+    Changed(Object),
+    /// A [`Down::Snapshot`] that more follows.
+    Snapshot(Vec<Object>),
+}
+
+impl From<Down> for Frame {
+    fn from(word: Down) -> Self {
+        Self::Word(word)
+    }
+}
+
+impl Frame {
+    /// The frame's text.
+    pub fn text(&self) -> String {
+        let mut text = Vec::new();
+        match self {
+            Self::Word(word) => text = serde_json::to_vec(word).unwrap_or_default(),
+            Self::Changed(task) => {
+                text.extend_from_slice(br#"{"say":"changed","task":"#);
+                task.write_json(&mut text);
+                text.push(b'}');
+            }
+            Self::Snapshot(tasks) => {
+                text.extend_from_slice(br#"{"say":"snapshot","more":true,"tasks":["#);
+                for (index, task) in tasks.iter().enumerate() {
+                    if index > 0 {
+                        text.push(b',');
+                    }
+                    task.write_json(&mut text);
+                }
+                text.extend_from_slice(b"]}");
+            }
+        }
+        // JSON of ours is always text.
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
 /// What a manager asks of a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "camelCase")]
@@ -182,8 +226,12 @@ pub fn read_task(value: Value) -> Result<Task, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
     use serde_json::json;
+
+    use super::*;
+    use crate::store::{Key, Record};
 
     #[test]
     fn a_newer_managers_task_is_read_as_far_as_it_is_known() {
@@ -191,6 +239,27 @@ mod tests {
         let task = read_task(value).unwrap();
         assert_eq!((task.metadata.name.as_str(), task.spec.image.as_str()), ("t", "x"));
         assert!(read_task(json!({ "spec": 1 })).is_err());
+    }
+
+    #[test]
+    fn tasks_are_sent_as_they_are_stored() {
+        let stored = r#"{"apiVersion":"cube/v1","kind":"Task","metadata":{"name":"t","namespace":"n","uid":"u"},"spec":{"image":"x"}}"#;
+        let task = Object::new(Arc::new(Record::new(Key::new("tasks", "n", "t"), 7, stored.as_bytes())));
+        let read = |frame: &Frame| serde_json::from_str::<Down>(&frame.text()).unwrap();
+        let same = |value: &Value| {
+            let task = read_task(value.clone()).unwrap();
+            assert_eq!((task.metadata.uid.as_str(), task.spec.image.as_str()), ("u", "x"));
+            assert_eq!(task.metadata.resource_version.as_deref(), Some("7"));
+        };
+        let Down::Changed { task: value } = read(&Frame::Changed(task.clone())) else {
+            panic!("not as it was said")
+        };
+        same(&value);
+        let Down::Snapshot { tasks, more: true } = read(&Frame::Snapshot(vec![task.clone(), task])) else {
+            panic!("not as it was said")
+        };
+        assert_eq!(tasks.len(), 2);
+        tasks.iter().for_each(same);
     }
 
     #[test]

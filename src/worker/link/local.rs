@@ -12,18 +12,15 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::watch;
 
+use super::assigned::{Assigned, Told};
 use super::keeper::keep;
 use super::{Assignment, Link, Taken, reference};
-use crate::registry::{
-    ApiError, FieldSelector, Filter, Object, ObjectWatch, Recorder, Registry, TaskReport, WatchEvent, WatchOptions,
-};
-
-/// How long a watch that cannot be had is waited for: the store is closing, or closed.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+use crate::registry::{ApiError, Object, Recorder, Registry, TaskReport};
 
 /// Joins a worker to the registry.
 pub struct LocalLink {
     registry: Registry,
+    assigned: Assigned,
     node: String,
     recorder: Recorder,
     told: watch::Sender<Option<Node>>,
@@ -31,11 +28,17 @@ pub struct LocalLink {
 
 impl LocalLink {
     /// The link of the node's worker, and the loop that keeps its Node as it is told; it ends with the link.
-    pub fn new(registry: Registry, node: &str, recorder: Recorder) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    pub fn new(
+        registry: Registry,
+        assigned: Assigned,
+        node: &str,
+        recorder: Recorder,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (told, telling) = watch::channel(None);
         let keeping = keep(registry.clone(), node.to_owned(), telling);
         let link = Self {
             registry,
+            assigned,
             node: node.to_owned(),
             recorder,
             told,
@@ -65,16 +68,11 @@ impl LocalLink {
 #[async_trait]
 impl Link for LocalLink {
     async fn assignments(&self) -> BoxStream<'static, Assignment> {
-        let watching = Watching {
-            registry: self.registry.clone(),
-            node: self.node.clone(),
-            watch: None,
-        };
-        let batches = stream::unfold(watching, |mut watching| async {
-            let batch = watching.next().await;
-            Some((stream::iter(batch), watching))
+        let batches = stream::unfold(self.assigned.listen(&self.node), |mut listener| async {
+            let batch = listener.next().await;
+            Some((stream::iter(batch), listener))
         });
-        batches.flatten().boxed()
+        batches.flatten().map(assignment).boxed()
     }
 
     async fn report(&self, reports: Vec<TaskReport>) -> Vec<Taken> {
@@ -93,56 +91,11 @@ impl Link for LocalLink {
     }
 }
 
-/// A watch of the node's Tasks that begins anew when its place is lost.
-struct Watching {
-    registry: Registry,
-    node: String,
-    watch: Option<ObjectWatch>,
-}
-
-impl Watching {
-    /// The next assignments, a snapshot first.
-    async fn next(&mut self) -> Vec<Assignment> {
-        loop {
-            let Some(watch) = &mut self.watch else {
-                match self.open().await {
-                    Ok(snapshot) => return vec![snapshot],
-                    Err(error) => {
-                        tracing::debug!(%error, "cannot watch the node's Tasks");
-                        tokio::time::sleep(AGAIN).await;
-                        continue;
-                    }
-                }
-            };
-            match watch.next().await {
-                Ok(events) => return events.iter().map(told).collect(),
-                Err(_) => self.watch = None,
-            }
-        }
-    }
-
-    async fn open(&mut self) -> Result<Assignment, ApiError> {
-        let filter = Filter {
-            fields: FieldSelector::parse(Kind::Task, &format!("status.node={}", self.node))?,
-            ..Filter::default()
-        };
-        let options = WatchOptions {
-            filter,
-            ..WatchOptions::default()
-        };
-        let mut watch = self.registry.watch(Kind::Task, options)?;
-        let there = watch.next().await?;
-        self.watch = Some(watch);
-        Ok(Assignment::Snapshot(
-            there.iter().map(|event| task(event.object())).collect(),
-        ))
-    }
-}
-
-fn told(event: &WatchEvent) -> Assignment {
-    match event {
-        WatchEvent::Added(object) | WatchEvent::Modified(object) => Assignment::Changed(task(object)),
-        WatchEvent::Deleted(object) => Assignment::Removed(object.uid().to_owned()),
+fn assignment(told: Told) -> Assignment {
+    match told {
+        Told::Snapshot(tasks) => Assignment::Snapshot(tasks.iter().map(task).collect()),
+        Told::Changed(object) => Assignment::Changed(task(&object)),
+        Told::Removed(object) => Assignment::Removed(object.uid().to_owned()),
     }
 }
 

@@ -5,10 +5,11 @@
 //! words and decides nothing.
 //!
 //! ```text
-//! worker ─► Link ─┬─ LocalLink ───────────────────────────► registry
+//! worker ─► Link ─┬─ LocalLink ───────────────────────────► registry ─► assigned ─► the links
 //!                 └─ RemoteLink ─ dial ═ frames ═ door ─► LocalLink ─► registry
 //!                        └─ memory (last assignments, for when the manager is away)
 //! ```
+pub mod assigned;
 pub mod dial;
 pub mod door;
 pub mod frames;
