@@ -40,7 +40,7 @@ impl Inner {
         .or_else(|| {
             deployments
                 .into_iter()
-                .find_map(|deployment| unsettled_deployment(deployment, &tasks))
+                .find_map(|deployment| unsettled_deployment(deployment, &tasks, lost))
         })
         .or_else(|| self.overcommitted(true))
         .or_else(|| self.drifted())
@@ -251,7 +251,7 @@ pub(super) fn is_bad(spec: &TaskSpec) -> bool {
     spec.image.starts_with("missing") || spec.command.iter().any(|word| word.contains("exit 3")) || fails
 }
 
-fn unsettled_deployment(deployment: &Deployment, tasks: &BTreeMap<String, &Task>) -> Option<String> {
+fn unsettled_deployment(deployment: &Deployment, tasks: &BTreeMap<String, &Task>, lost: &[String]) -> Option<String> {
     let (name, status) = (&deployment.metadata.name, &deployment.status);
     if status.observed_generation != deployment.metadata.generation {
         return Some(format!("deployment {name}: what is told is of an older wish"));
@@ -266,8 +266,9 @@ fn unsettled_deployment(deployment: &Deployment, tasks: &BTreeMap<String, &Task>
         return None;
     }
     let wished = deployment.spec.replicas as usize;
-    // Where some have no place, a roll waits for them.
-    if own.iter().any(|task| task.status.node.is_none()) {
+    // Where some have no place, or stay with their data on a node that is lost, a roll waits for them.
+    let waits = |task: &&&Task| task.status.node.as_ref().is_none_or(|node| lost.contains(node));
+    if own.iter().any(|task| waits(&task)) {
         let surge = match Way::of(deployment) {
             Way::Rolling(bounds) | Way::StopFirst { bounds, .. } => bounds.surge,
             Way::Recreate => 0,

@@ -20,6 +20,8 @@ const READ: Duration = Duration::from_secs(5);
 pub(super) struct Watched {
     /// What the files of each source said when they could last be read, and since when.
     said: BTreeMap<(String, String), (BTreeSet<String>, Duration)>,
+    /// What files said before they were removed: one that is there again may never have been missed.
+    ghosts: BTreeMap<(String, String), BTreeSet<String>>,
     /// What the files of each source say now; not those that cannot be read.
     texts: BTreeMap<(String, String), BTreeMap<String, Value>>,
     /// What each source has removed, and when.
@@ -60,9 +62,14 @@ impl Inner {
         let place = (source.to_owned(), file.to_owned());
         let before = self.directories.said.remove(&place);
         self.directories.texts.remove(&place);
-        let Some(text) = text else { return };
+        let Some(text) = text else {
+            let said = before.unwrap_or_default().0;
+            self.directories.ghosts.entry(place).or_default().extend(said);
+            return;
+        };
         let said = match objects(text) {
             Some(objects) => {
+                self.directories.ghosts.remove(&place);
                 let ids = objects.keys().cloned().collect();
                 self.directories.texts.insert(place.clone(), objects);
                 (ids, now)
@@ -81,8 +88,14 @@ impl Inner {
             }
         }
         // What a file said that cannot be read now still counts.
-        let said_by = self.directories.said.values();
-        let also = |key: &String| said_by.clone().filter(|(ids, _)| ids.contains(key)).count();
+        let said_by = self.directories.said.iter();
+        let also = |key: &String| {
+            let says = |place: &(String, String), ids: &BTreeSet<String>| {
+                let ghost = self.directories.ghosts.get(place);
+                ids.contains(key) || ghost.is_some_and(|ids| ids.contains(key))
+            };
+            said_by.clone().filter(|(place, (ids, _))| says(place, ids)).count()
+        };
         let once = said
             .into_iter()
             .filter(|(key, sayers)| sayers.len() == 1 && also(key) == 1);
