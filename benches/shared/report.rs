@@ -18,7 +18,8 @@ impl Samples {
         self.0.extend(more.0);
     }
 
-    pub fn len(&self) -> usize {
+    /// How many there are.
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 
@@ -132,7 +133,7 @@ pub fn print(rows: &[Row]) {
         lines.push([
             row.name.clone(),
             row.unit.to_owned(),
-            row.samples.len().to_string(),
+            row.samples.count().to_string(),
             number(row.samples.median()),
             number(row.samples.least()),
             number(row.samples.most()),

@@ -84,7 +84,7 @@ pub trait Resource: Serialize + DeserializeOwned + JsonSchema + Clone + Default 
 }
 
 /// Reads an object from its text; `apiVersion` and `kind` are passed over.
-fn read_text<'de, K: Resource>(text: &'de [u8]) -> Result<K, serde_json::Error> {
+fn read_text<K: Resource>(text: &[u8]) -> Result<K, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let object = K::deserialize(Typeless(&mut reader))?;
     reader.end()?;

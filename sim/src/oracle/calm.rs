@@ -268,7 +268,7 @@ fn unsettled_deployment(deployment: &Deployment, tasks: &BTreeMap<String, &Task>
     let wished = deployment.spec.replicas as usize;
     // Where some have no place, or stay with their data on a node that is lost, a roll waits for them.
     let waits = |task: &&&Task| task.status.node.as_ref().is_none_or(|node| lost.contains(node));
-    if own.iter().any(|task| waits(&task)) {
+    if own.iter().any(waits) {
         let surge = match Way::of(deployment) {
             Way::Rolling(bounds) | Way::StopFirst { bounds, .. } => bounds.surge,
             Way::Recreate => 0,
