@@ -42,7 +42,7 @@ fn running_on(environment: &Environment, name: &str, node: &str) {
 fn run_makes_a_task_and_says_how_to_see_and_end_it() {
     let environment = Environment::with_server();
     let first =
-        environment.run("run ghcr.io/shop/Web_App:2 --env A=b=c --port 8080:80 -p 127.0.0.1:0:53/udp -- serve --all");
+        environment.run("run ghcr.io/shop/web_app:2 --env A=b=c --port 8080:80 -p 127.0.0.1:0:53/udp -- serve --all");
     assert_eq!(
         (first.code, first.stdout.as_str()),
         (0, "task/web-app created\n"),
@@ -56,7 +56,7 @@ fn run_makes_a_task_and_says_how_to_see_and_end_it() {
     assert_eq!(
         told.to_value()["spec"],
         json!({
-            "image": "ghcr.io/shop/Web_App:2", "args": ["serve", "--all"], "env": [{ "name": "A", "value": "b=c" }],
+            "image": "ghcr.io/shop/web_app:2", "args": ["serve", "--all"], "env": [{ "name": "A", "value": "b=c" }],
             "ports": [
                 { "containerPort": 80, "hostPort": 8080 },
                 { "containerPort": 53, "protocol": "UDP", "hostPort": 0, "hostIP": "127.0.0.1" },

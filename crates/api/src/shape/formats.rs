@@ -49,7 +49,7 @@ pub const FORMATS: &[Format] = &[
     },
     Format {
         name: "image",
-        what: "an image, such as nginx:1.27 or registry.example.com/team/app@sha256:… (in lower case, no spaces, no `https://`)",
+        what: "an image, such as nginx:1.27 or registry.example.com/team/app:2 (in lower case, no spaces, no `https://`)",
         matches: image,
     },
     Format {
