@@ -341,7 +341,10 @@ async fn say(link: &mut Socket, up: &Up) -> Result<()> {
 }
 
 /// What a worker says of a Task whose container runs, or of which nothing is left.
-#[expect(clippy::disallowed_methods, reason = "a program of its own, with nothing to simulate")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program of its own, with nothing to simulate"
+)]
 fn report(task: &Seen, gone: bool) -> TaskReport {
     let meta = &task.metadata;
     let now = Timestamp::now();
