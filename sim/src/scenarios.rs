@@ -208,3 +208,27 @@ fn a_network_that_was_made_without_a_word_goes_with_the_last_task() {
     ];
     holds(&layout(1, (5, 1, 1)), 40, &acts);
 }
+
+/// A call that failed while the clock was set was to be tried again when the time that it was set by had passed once more.
+#[test]
+fn what_fails_while_the_clock_is_set_is_tried_again_in_time() {
+    let machine = "n0".to_owned();
+    let ahead = 7200;
+    let fails = Act::Engine {
+        node: machine.clone(),
+        manners: Manners {
+            latency: 2000,
+            fails_before: 400,
+            ..Manners::default()
+        },
+        back: Duration::from_secs(30),
+    };
+    let mut acts = vec![at(1.0, fails)];
+    acts.extend((0..8).map(|n| at(2.0, apply(task(&format!("t{n}"), json!({ "image": "app" }))))));
+    let set = |n: u8| {
+        let machine = machine.clone();
+        at(3.0 + 0.9 * f64::from(n), Act::Clock { machine, ahead })
+    };
+    acts.extend((0..30).map(set));
+    holds(&layout(1, (5, 1, 1)), 40, &acts);
+}

@@ -152,13 +152,16 @@ impl Shared {
     /// Has everyone see it, but for that part of the history which is too much.
     pub fn publish(&self, mut published: Published, options: &Options) {
         let bells = self.bells.hold();
+        let forgotten = published.trim(options);
         // Said before it is so: a watch may be told a moment too early that it has missed something, but never too late.
-        for event in published.trim(options) {
+        for event in &forgotten {
             bells.forget(&event.key, event.revision);
         }
         let before = self.published.load().snapshot.revision;
+        // Of a large group the first may be forgotten before anybody could hear of it; it rings all the same.
+        let unheard = forgotten.iter().filter(|event| event.revision > before);
         let new = published.events.focus().narrow(published.position_after(before)..);
-        let rung = bells.rung_by(new.into_iter().map(|event| &event.key));
+        let rung = bells.rung_by(unheard.chain(new).map(|event| &event.key));
         self.published.store(Arc::new(published));
         drop(bells);
         rung.ring();
@@ -295,5 +298,43 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.shared.bells.hold().leave(self.scope.bell(), &self.bell);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{key, options};
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_hears_also_of_what_was_forgotten_as_soon_as_it_was_written() {
+        let shared = Arc::new(Shared::new(String::new(), Published::default()));
+        let mut watch = Watch::new(&shared, Scope::One(key("mine")), 0).unwrap();
+        let waits = tokio::spawn(async move { watch.next().await.unwrap_err() });
+        tokio::task::yield_now().await;
+        // One group of commits, of which the history keeps the last two.
+        let mut published = Published::default();
+        for (revision, name) in (1..).zip(["mine", "a", "b", "c"]) {
+            published.push(Arc::new(Event {
+                revision,
+                key: key(name),
+                before: None,
+                after: None,
+                deleted: None,
+                commit: revision,
+            }));
+            published.snapshot.revision = revision;
+        }
+        let history_events = 2;
+        shared.publish(
+            published,
+            &Options {
+                history_events,
+                ..options()
+            },
+        );
+        let compacted = WatchError::Compacted { asked: 0, compacted: 2 };
+        let heard = tokio::time::timeout(std::time::Duration::from_secs(10), waits).await;
+        assert_eq!(heard.expect("it is woken").unwrap(), compacted);
     }
 }

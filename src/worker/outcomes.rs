@@ -164,7 +164,10 @@ impl Actor {
             slot.progress.image = Image::Unknown;
         }
         match (step, error) {
-            (_, error) if error.outcome_unknown() => {
+            (step, error) if error.outcome_unknown() => {
+                if let (Step::Start(id), Some(slot)) = (step, self.slots.get_mut(uid)) {
+                    slot.progress.unsure = Some(id);
+                }
                 // Says nothing about the container: look before anything else is done.
                 self.obstruct(uid, ENGINE_UNREACHABLE, error.to_string());
                 self.relist_soon();

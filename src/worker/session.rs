@@ -20,7 +20,7 @@ use super::actor::{Actor, ENGINE_STOPS, Message};
 use super::engine_ends::{died_with_engine, ended_since};
 use super::form::Ground;
 use super::journal::Journal;
-use super::link::Link;
+use super::link::{Assignment, Link};
 use super::node::{Identity, Room, node, tell_room, tell_there};
 use super::pulls::Pulls;
 use super::steps::Pace;
@@ -135,29 +135,34 @@ pub async fn run(
             true => session.next_list.min(session.next_room).min(actor.next_timer()),
             false => Instant::now() + RELIST,
         };
-        tokio::select! {
+        let woke = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            Some(assignment) = assignments.next() => actor.assign(assignment),
-            Some(message) = messages.recv() => {
+            Some(assignment) = assignments.next() => Woke::Assigned(assignment),
+            Some(message) = messages.recv() => Woke::Told(message),
+            event = next_event(&mut session.events) => Woke::Event(event),
+            connected = finished(&mut session.connecting) => Woke::Connected(Box::new(connected)),
+            () = tokio::time::sleep_until(wake) => Woke::Due,
+        };
+        // First of all, or a wait that is begun now would be moved as if it had been begun before.
+        if let Some(by) = clock.set_by(&world) {
+            actor.clock_was_set(by);
+            let contact = session.last_contact;
+            session.last_contact = contact.map(|at| at.saturating_add(by).unwrap_or(at));
+        }
+        match woke {
+            Woke::Assigned(assignment) => actor.assign(assignment),
+            Woke::Told(message) => {
                 actor.handle(message);
                 // What is there already is taken in before the next look, so that one look serves all of it.
                 while let Ok(message) = messages.try_recv() {
                     actor.handle(message);
                 }
             }
-            event = next_event(&mut session.events) => match event {
-                Some(Ok(event)) => actor.event(event),
-                Some(Err(error)) => session.lost(&mut actor, &error),
-                None => {}
-            },
-            connected = finished(&mut session.connecting) => session.connected(&mut actor, connected),
-            () = tokio::time::sleep_until(wake) => {}
-        }
-        if let Some(by) = clock.set_by(&world) {
-            actor.clock_was_set(by);
-            let contact = session.last_contact;
-            session.last_contact = contact.map(|at| at.saturating_add(by).unwrap_or(at));
+            Woke::Event(Some(Ok(event))) => actor.event(event),
+            Woke::Event(Some(Err(error))) => session.lost(&mut actor, &error),
+            Woke::Connected(connected) => session.connected(&mut actor, *connected),
+            Woke::Event(None) | Woke::Due => {}
         }
         actor.fire_timers();
         if actor.engine_up && session.next_room <= Instant::now() {
@@ -173,6 +178,15 @@ pub async fn run(
     }
     session.note_contact(&world);
     Ok(())
+}
+
+/// Why the loop went on.
+enum Woke {
+    Assigned(Assignment),
+    Told(Message),
+    Event(Option<crate::engine::Result<EngineEvent>>),
+    Connected(Box<Result<Connected, EngineError>>),
+    Due,
 }
 
 /// What a connection attempt gives.

@@ -1,4 +1,6 @@
 //! Programs in a container: started over a connection that becomes theirs.
+use std::time::Duration;
+
 use bollard::Docker;
 use bollard::exec::{CreateExecOptions, ResizeExecOptions};
 use bollard::models::ExecInspectResponse;
@@ -19,6 +21,9 @@ use crate::world::host;
 const HEADER: usize = 8;
 /// So much is read at once.
 const PIECE: usize = 32 << 10;
+/// So long after a program's start at most an engine notes which process it is, and this often is asked.
+const NOTED: Duration = Duration::from_secs(2);
+const NOTED_STEP: Duration = Duration::from_millis(10);
 
 /// Makes a program ready in a container, and starts it.
 pub(super) async fn start(wire: &Wire, docker: &Docker, id: &str, options: ExecOptions) -> Result<Exec> {
@@ -101,15 +106,21 @@ pub(super) async fn end(docker: &Docker, exec: &str, how: Ending) -> Result<bool
         Ending::HangUp => host::Signal::HUP,
         Ending::Kill => host::Signal::KILL,
     };
-    let answer = look(docker, exec).await?;
-    let pid = answer
-        .pid
-        .and_then(|pid| i32::try_from(pid).ok())
-        .filter(|pid| *pid > 0);
-    Ok(match (answer.running, pid, answer.container_id) {
-        (Some(true), Some(pid), Some(container)) => host::signal_session(pid, &container, signal),
-        _ => false,
-    })
+    let mut waited = Duration::ZERO;
+    loop {
+        let answer = look(docker, exec).await?;
+        let pid = answer.pid.and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.filter(|pid| *pid > 0);
+        match (answer.running, pid, answer.container_id) {
+            (Some(true), Some(pid), Some(container)) => return Ok(host::signal_session(pid, &container, signal)),
+            // It may write already before the engine has noted which process it is.
+            (Some(true), None, _) if waited < NOTED => {
+                tokio::time::sleep(NOTED_STEP).await;
+                waited += NOTED_STEP;
+            }
+            _ => return Ok(false),
+        }
+    }
 }
 
 fn not_there(error: EngineError, id: &str) -> EngineError {

@@ -13,7 +13,7 @@ mod ends;
 mod status;
 
 use cube_planted::{Bug, planted};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use cube_api::hash;
 use cube_api::meta::{PULL_ANNOTATION, RESTARTED_ANNOTATION};
@@ -107,6 +107,8 @@ pub struct Progress {
     pub alive: Option<(String, String)>,
     /// The container whose end has been recorded last.
     pub recorded: Option<String>,
+    /// A container of which it is not known what became of its start: that may yet happen, also once it has ended.
+    pub unsure: Option<String>,
     /// The container that was told to stop, and when.
     pub stopping: Option<(String, Timestamp)>,
     /// Whether the image is there.
@@ -379,16 +381,17 @@ pub fn container_name(task: &Task, hash: &str, number: u64) -> String {
 }
 
 /// The containers that are the Task's own. A copy that someone made of one (`docker commit` keeps labels) is a stranger's:
-/// where one of a hash has its name, another of that hash that has not is none of ours (one of ours that is renamed is
-/// given its name back before there is another). Where none has, what was made first is the one that was renamed.
+/// where one of a hash has its name, another of that hash that has not is none of ours, unless its number is higher (one of
+/// ours that is renamed is given its name back before there is another). Where none has, what was made first is the one
+/// that was renamed.
 pub fn originals(task: &Task, mut containers: Vec<Seen>) -> Vec<Seen> {
     let named = |seen: &Seen| seen.name == container_name(task, &seen.hash, seen.number);
-    let proven: BTreeSet<String> = containers
-        .iter()
-        .filter(|seen| named(seen))
-        .map(|seen| seen.hash.clone())
-        .collect();
-    containers.retain(|seen| named(seen) || !proven.contains(&seen.hash));
+    let mut proven: BTreeMap<String, u64> = BTreeMap::new();
+    for seen in containers.iter().filter(|seen| named(seen)) {
+        let highest = proven.entry(seen.hash.clone()).or_default();
+        *highest = seen.number.max(*highest);
+    }
+    containers.retain(|seen| named(seen) || proven.get(&seen.hash).is_none_or(|highest| seen.number > *highest));
     containers.sort_by_key(|seen| (seen.hash.clone(), seen.number, seen.created_at, seen.id.clone()));
     containers.dedup_by(|later, first| (&later.hash, later.number) == (&first.hash, first.number));
     containers
@@ -419,13 +422,18 @@ pub fn decide(look: &Look) -> Step {
             .filter(|seen| current.is_none_or(|current| current.id != seen.id))
     };
     let recorded = |seen: &Seen| look.progress.recorded.as_deref() == Some(seen.id.as_str());
+    let unsure = |seen: &Seen| look.progress.unsure.as_deref() == Some(seen.id.as_str());
+    if let Some(seen) = current
+        && matches!(seen.state, SeenState::Created | SeenState::Running)
+    {
+        let name = container_name(look.task, &seen.hash, seen.number);
+        if seen.name != name {
+            return Step::Rename(seen.id.clone(), name);
+        }
+    }
     match current {
         Some(seen) => match &seen.state {
             SeenState::Running => {
-                let name = container_name(look.task, &seen.hash, seen.number);
-                if seen.name != name {
-                    return Step::Rename(seen.id.clone(), name);
-                }
                 if seen.addresses.is_empty() && look.task.spec.network == NetworkMode::Namespace {
                     return match look.network_ready {
                         true => Step::Connect(seen.id.clone()),
@@ -442,11 +450,12 @@ pub fn decide(look: &Look) -> Step {
             }
             SeenState::Paused => Step::Unpause(seen.id.clone()),
             // What is dead holds no port and is cleared once this one runs; what lives ends first. One that was never
-            // seen to run may be starting just now, for a worker that was killed amid it: it goes first too.
+            // seen to run may be starting just now, for a worker that was killed amid it: it goes first too, and so does
+            // one that an engine may yet start.
             SeenState::Created => clear(
                 look,
                 old()
-                    .filter(|seen| seen.state.is_alive() || seen.state == SeenState::Created)
+                    .filter(|seen| seen.state.is_alive() || seen.state == SeenState::Created || unsure(seen))
                     .filter(|_| !planted(Bug::StartBeforeStop)),
                 true,
             )

@@ -415,6 +415,53 @@ fn a_copy_of_a_container_is_a_strangers() {
 }
 
 #[test]
+fn what_is_renamed_before_it_has_started_stays_the_tasks() {
+    let task = task();
+    let exited = SeenState::Exited {
+        code: 137,
+        oom_killed: false,
+        error: String::new(),
+    };
+    let dead = seen(&task, 1, exited);
+    let renamed = Seen {
+        name: "mine".to_owned(),
+        ..seen(&task, 2, SeenState::Created)
+    };
+    let both = originals(&task, vec![renamed.clone(), dead]);
+    assert_eq!(both.len(), 2);
+    let name = container_name(&task, &wanted_hash(&task), 2);
+    assert_eq!(
+        step(&task, &both, &present(), at(9)),
+        Step::Rename("id2".to_owned(), name)
+    );
+}
+
+#[test]
+fn what_an_engine_may_yet_start_goes_before_its_successor_starts() {
+    let task = task();
+    let exited = SeenState::Exited {
+        code: 3,
+        oom_killed: false,
+        error: String::new(),
+    };
+    let containers = [seen(&task, 1, exited), seen(&task, 2, SeenState::Created)];
+    let known = Progress {
+        recorded: Some("id1".to_owned()),
+        ..present()
+    };
+    assert_eq!(step(&task, &containers, &known, at(9)), Step::Start("id2".to_owned()));
+    let unsure = Progress {
+        unsure: Some("id1".to_owned()),
+        ..known
+    };
+    let urgent = Step::Remove {
+        id: "id1".to_owned(),
+        urgent: true,
+    };
+    assert_eq!(step(&task, &containers, &unsure, at(9)), urgent);
+}
+
+#[test]
 fn a_task_of_which_nothing_is_left_does_not_say_that_it_runs() {
     let mut task = task();
     task.status.phase = Phase::Running;
