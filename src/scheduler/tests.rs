@@ -344,6 +344,30 @@ async fn a_wish_that_has_changed_is_answered_also_where_another_comes_to_ask_for
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_gets_other_labels_makes_no_room_for_one_that_outgrows_the_same_node() {
+    let bed = Bed::new(&[]).await;
+    for (name, memory) in [("a", "2Gi"), ("b", "4Gi")] {
+        bed.node(name, memory, json!({ "cube/node": name })).await;
+    }
+    let on_a = |name: &str| {
+        let mut task = task(name, "1Gi");
+        task["spec"]["nodeSelector"] = json!({ "cube/node": "a" });
+        task
+    };
+    bed.apply([on_a("grows"), on_a("stays")]).await;
+    bed.rest().await;
+    let before = bed.task("stays").status.epoch;
+    let mut labelled = on_a("stays");
+    labelled["metadata"]["labels"] = json!({ "tier": "web" });
+    bed.apply([task("grows", "3Gi"), labelled]).await;
+    bed.rest().await;
+    assert_eq!(bed.task("grows").status.node.as_deref(), Some("b"));
+    let stays = bed.task("stays").status;
+    assert_eq!((stays.node.as_deref(), stays.epoch), (Some("a"), before));
+    bed.assert_at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_that_is_edited_beyond_what_its_node_has_is_placed_anew() {
     let bed = Bed::new(&[]).await;
     for (name, memory) in [("a", "2Gi"), ("b", "4Gi")] {

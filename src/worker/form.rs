@@ -90,8 +90,19 @@ pub fn named_volumes(task: &Task) -> Vec<String> {
 
 fn scratch_name(task: &Task, volume: &str) -> String {
     let meta = &task.metadata;
-    let tail = &meta.uid[meta.uid.len().saturating_sub(8)..];
-    format!("cube-{}-{}-{tail}-{volume}", meta.namespace(), meta.name)
+    let stem = scratch_stem(meta.namespace(), &meta.name, &meta.uid);
+    format!("{stem}{volume}")
+}
+
+fn scratch_stem(namespace: &str, task: &str, uid: &str) -> String {
+    let tail = &uid[uid.len().saturating_sub(8)..];
+    format!("cube-{namespace}-{task}-{tail}-")
+}
+
+/// What the names of the volumes begin with that end with the Task of a container of these labels.
+pub fn scratch_stem_of(labels: &BTreeMap<String, String>) -> Option<String> {
+    let namespace = labels.get(NAMESPACE_LABEL)?;
+    Some(scratch_stem(namespace, labels.get(TASK_LABEL)?, labels.get(UID_LABEL)?))
 }
 
 /// The container of that hash and number.

@@ -3,10 +3,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cube_api::condition::{READY, is_true};
 use cube_api::event::EventType;
 use cube_api::probe::{Healthcheck, ProbeKind, ProbeResult, ProbeStatus};
 use cube_api::task::TaskSpec;
-use cube_plan::probe::{Check, checks, depends_on_image};
+use cube_plan::probe::{Check, carried_over, checks, depends_on_image};
 use cube_plan::worker::{Asked, Health, Seen, SeenState};
 use jiff::Timestamp;
 
@@ -59,6 +60,13 @@ impl Actor {
             Some(health) if health.container == seen.id => health.probes.clone(),
             _ => Vec::new(),
         };
+        let before = slot.prober.as_ref().and_then(|(_, prober)| prober.asks(&seen.id));
+        let told = slot
+            .reported
+            .as_ref()
+            .filter(|told| told.container_id.as_ref() == Some(&seen.id));
+        let works = told.is_some_and(|told| is_true(&told.conditions, READY));
+        let known = carried_over(&known, before, &wanted, works);
         // Of one that was only listed it is not known when it started.
         let began = seen.started_at.unwrap_or(seen.created_at);
         let age = Duration::try_from(now.duration_since(began)).unwrap_or(Duration::ZERO);

@@ -6,7 +6,7 @@ use cube_planted::{Bug, planted};
 use std::collections::BTreeSet;
 
 use super::actor::Actor;
-use super::form::scratch_volumes;
+use super::form::{UID_LABEL, scratch_stem_of, scratch_volumes};
 use crate::engine::EngineError;
 
 impl Actor {
@@ -19,6 +19,14 @@ impl Actor {
             for (name, _) in scratch_volumes(&slot.task, &self.ground) {
                 listed.remove(&name);
             }
+        }
+        // What a container has that is nobody's stays as long as that does: it cannot be removed, however often it is tried.
+        let strays = self.view.containers().filter(|container| {
+            let uid = container.labels.get(UID_LABEL);
+            uid.is_none_or(|uid| !self.slots.contains_key(uid))
+        });
+        for stem in strays.filter_map(|container| scratch_stem_of(&container.labels)) {
+            listed.retain(|name| !name.starts_with(&stem));
         }
         let engine = self.engine.clone();
         crate::world::spawn(async move {

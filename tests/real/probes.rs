@@ -212,6 +212,22 @@ spec:
         let left = cube.containers(&[]);
         first.iter().all(|id| !left.contains(id))
     });
+
+    // Another question replaces no container, and a wrong one is found out by one Task.
+    let third = cube.containers(&[]);
+    cube.write("web.yaml", &web("3", "/nothing"));
+    cube.await_true("one that fails it", || counts() == (1, 1, 1, 2));
+    let asked = cube.list("tasks");
+    let asked = asked.iter().filter(|task| {
+        let path = &task["spec"]["readinessProbe"]["httpGet"]["path"];
+        path == "/nothing"
+    });
+    assert_eq!(asked.count(), 1);
+    cube.write("web.yaml", &web("3", "/"));
+    cube.await_true("one that fails this one too", || counts() == (1, 1, 1, 2));
+    cube.write("web.yaml", &web("3", "/v3"));
+    cube.await_true("2 of 2 with the right one", || counts() == (2, 2, 2, 2));
+    assert_eq!(cube.containers(&[]), third);
 }
 
 #[test]

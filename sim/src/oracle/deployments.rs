@@ -18,8 +18,9 @@ const HEALED: Duration = Duration::from_secs(75);
 /// What is known of Deployments.
 #[derive(Default)]
 pub(super) struct Watched {
-    /// Those of which as many work as are wished for, and nothing but a roll has happened since: how many were wished for.
-    healthy: BTreeMap<String, u32>,
+    /// Those of which as many work as are wished for, and nothing but a roll has happened since: how many were wished for,
+    /// and how many may be missing.
+    healthy: BTreeMap<String, (u32, u32)>,
     /// When something was last done to a container past Cube.
     by_hand: Option<Duration>,
     /// Nodes went for good, which takes more than a roll may.
@@ -34,7 +35,7 @@ impl Watched {
 
 impl Inner {
     /// From a healthy start, a roll leaves as many that work as it must, whatever it rolls to.
-    pub(super) fn check_available(&mut self, before: Option<&Object>, object: &Object) {
+    pub(super) fn check_available(&mut self, object: &Object) {
         let owner = object.meta().controller().map(|owner| owner.uid.clone());
         let uid = match object.try_typed::<Task>() {
             Some(_) => owner,
@@ -64,20 +65,6 @@ impl Inner {
             !task.metadata.is_deleting() && status.phase == Phase::Running && is_true(&status.conditions, READY)
         };
         let working = own.iter().filter(works).count() as u32;
-        // A probe that is changed is changed where it is, and what it finds counts for all.
-        let same_probes = before
-            .and_then(|before| before.try_typed::<Deployment>())
-            .is_none_or(|before| {
-                let probes = |one: &Deployment| {
-                    let spec = &one.spec.template.spec;
-                    [
-                        spec.startup_probe.clone(),
-                        spec.liveness_probe.clone(),
-                        spec.readiness_probe.clone(),
-                    ]
-                };
-                probes(before) == probes(deployment)
-            });
         let drained = |object: &Object| object.try_typed::<Node>().is_some_and(|node| node.spec.drain.is_some());
         let now = self.history.now();
         let alone = !self.is_any_troubled()
@@ -85,17 +72,17 @@ impl Inner {
             && self.deployments.by_hand.is_none_or(|at| at + HEALED < now)
             && !self.store.model.values().any(drained)
             && !deployment.metadata.is_deleting()
-            && same_probes
             && own.iter().filter(works).all(|task| !is_bad(&task.spec));
         let Way::Rolling(bounds) = Way::of(deployment) else {
             self.deployments.healthy.remove(&uid);
             return;
         };
         let wished = self.deployments.healthy.get(&uid).copied();
-        if !alone || wished.is_some_and(|wished| wished != replicas) {
+        let wishes = (replicas, bounds.unavailable);
+        if !alone || wished.is_some_and(|wished| wished != wishes) {
             self.deployments.healthy.remove(&uid);
         } else if working >= replicas {
-            self.deployments.healthy.insert(uid, replicas);
+            self.deployments.healthy.insert(uid, wishes);
         } else if wished.is_some() && working + bounds.unavailable < replicas {
             let name = &deployment.metadata.name;
             let most = bounds.unavailable;

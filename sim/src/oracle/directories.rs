@@ -20,7 +20,8 @@ const READ: Duration = Duration::from_secs(5);
 pub(super) struct Watched {
     /// What the files of each source said when they could last be read, and since when.
     said: BTreeMap<(String, String), (BTreeSet<String>, Duration)>,
-    /// What files said before they were removed: one that is there again may never have been missed.
+    /// What files said before they were written again or removed: of a file that cannot be read now nobody knows which of its
+    /// texts was read last, and one that is there again may never have been missed.
     ghosts: BTreeMap<(String, String), BTreeSet<String>>,
     /// What the files of each source say now; not those that cannot be read.
     texts: BTreeMap<(String, String), BTreeMap<String, Value>>,
@@ -62,14 +63,13 @@ impl Inner {
         let place = (source.to_owned(), file.to_owned());
         let before = self.directories.said.remove(&place);
         self.directories.texts.remove(&place);
-        let Some(text) = text else {
-            let said = before.unwrap_or_default().0;
-            self.directories.ghosts.entry(place).or_default().extend(said);
-            return;
-        };
+        if let Some((said, _)) = &before {
+            let ghosts = self.directories.ghosts.entry(place.clone()).or_default();
+            ghosts.extend(said.iter().cloned());
+        }
+        let Some(text) = text else { return };
         let said = match objects(text) {
             Some(objects) => {
-                self.directories.ghosts.remove(&place);
                 let ids = objects.keys().cloned().collect();
                 self.directories.texts.insert(place.clone(), objects);
                 (ids, now)
@@ -91,7 +91,8 @@ impl Inner {
         let said_by = self.directories.said.iter();
         let also = |key: &String| {
             let says = |place: &(String, String), ids: &BTreeSet<String>| {
-                let ghost = self.directories.ghosts.get(place);
+                let unread = !self.directories.texts.contains_key(place);
+                let ghost = self.directories.ghosts.get(place).filter(|_| unread);
                 ids.contains(key) || ghost.is_some_and(|ids| ids.contains(key))
             };
             said_by.clone().filter(|(place, (ids, _))| says(place, ids)).count()
@@ -159,7 +160,9 @@ impl Inner {
         let owned: BTreeSet<&String> = owned.map(|(key, _)| key).collect();
         let of = owned.union(&leaving).count();
         let unasked = !self.directories.approved.contains(&source) && !self.directories.clock_was_set;
-        let gone = leaving.iter().filter(|key| !owned.contains(**key)).count();
+        // What is there again, whoever made it, is not gone.
+        let is_there = |key: &str| self.store.model.get(key).is_some_and(|object| !object.is_deleting());
+        let gone = leaving.iter().filter(|key| !is_there(key)).count();
         if unasked && gone > FEW.max(of * PERCENT / 100) {
             let what = format!("{source} has removed {gone} of {of} objects, and nobody said yes");
             self.history.violated("I8: not much is removed without a yes", what);

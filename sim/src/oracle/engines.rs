@@ -11,8 +11,9 @@ use cube_api::task::Task;
 use super::Inner;
 use crate::{engine::Call, notes::WRITE_BACK};
 
-/// A copy on a node that was cut off has so long to end after it is back.
-const BACK: Duration = Duration::from_secs(75);
+/// A copy on a node that was cut off has so long to end after it is back: a call that was hanging is given up after a minute,
+/// and a container may take half a one to end.
+const BACK: Duration = Duration::from_secs(100);
 
 /// In this time a container is not started more often than so: the waits between get longer.
 const STARTS: (Duration, usize) = (Duration::from_secs(60), 20);

@@ -175,7 +175,7 @@ impl Inner {
                 self.learn_grace(&object);
                 let changed = object.clone();
                 self.store.model.insert(key, object);
-                self.check_available(before.as_ref(), &changed);
+                self.check_available(&changed);
             }
             None => {
                 self.history.note("store", format_args!("{revision} {key} is gone"));

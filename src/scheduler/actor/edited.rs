@@ -1,6 +1,7 @@
 //! Tasks that were edited where they are, and now ask for what their node cannot give: they leave it, and are placed anew.
 //!
-//! Only what the Task itself asks for counts. What becomes of its node (a taint, a cordon, less room) is another matter.
+//! Only what the Task itself asks for counts, and only if it asks for something else: it does not make room for another that
+//! has outgrown the same node. What becomes of its node (a taint, a cordon, less room) is another matter.
 use cube_api::{
     condition::{SCHEDULED, find},
     event::EventType,
@@ -33,7 +34,7 @@ impl Actor {
             return;
         }
         let edited = match self.index.demand(key) {
-            Some(before) => *before != *demand,
+            Some(before) => !before.asks_the_same(demand),
             // Edited while nobody was looking, perhaps.
             None => find(&status.conditions, SCHEDULED)
                 .is_some_and(|bound| bound.observed_generation < task.metadata.generation),

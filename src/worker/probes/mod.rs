@@ -98,6 +98,11 @@ impl Prober {
         (prober, first)
     }
 
+    /// What it asks of that container.
+    pub fn asks(&self, container: &str) -> Option<&[Check]> {
+        (self.container == container).then_some(&self.checks)
+    }
+
     /// Whether it asks this of that container.
     pub fn is_of(&self, container: &str, address: Option<&String>, checks: &[Check]) -> bool {
         self.container == container && self.address.as_ref() == address && self.checks == checks

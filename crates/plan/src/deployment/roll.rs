@@ -8,10 +8,12 @@ use cube_api::{
 };
 use jiff::{SignedDuration, Timestamp};
 
+use crate::probe;
+
 use super::{
     Action, BATCH, Look, WaitingOn, Way, Why, is_own,
     revision::Current,
-    task::{self, number},
+    task::{self, asks_the_same, number},
 };
 
 /// The Deployment's Tasks, by what they are to it.
@@ -123,6 +125,8 @@ pub(super) struct Plan<'a> {
     pub delete: Vec<(&'a Task, Why)>,
     /// So many come.
     pub create: u32,
+    /// These are asked as before whether they do their work: others are asked the new question first.
+    pub held: Vec<&'a Task>,
     /// How a change of the template is carried out.
     pub way: Way,
     /// What more waits for.
@@ -193,18 +197,24 @@ pub(super) fn plan<'a>(look: &Look, tasks: &Tasks<'a>, current: &Current) -> Pla
         _ => most.saturating_sub(new_left + old_left + ending),
     };
     let create = missing.min(room).min(BATCH);
+    let going: BTreeSet<&str> = delete.iter().map(|(task, _)| task.metadata.uid.as_str()).collect();
+    let stay = new.iter().filter(|task| !going.contains(task.metadata.uid.as_str()));
+    let held = held_back(look, stay.copied(), bounds.unavailable.max(1) as usize);
     let waiting = if !whole || (create == BATCH && missing.min(room) > BATCH) {
         WaitingOn::NextLook
     } else if create < missing && ending > 0 {
         WaitingOn::Gone(ending as u32)
     } else if old_left > 0 || create > 0 || available_new < new_left {
         WaitingOn::Ready((new_left + create - available_new.min(new_left)) as u32)
+    } else if !held.is_empty() {
+        WaitingOn::Ready(held.len() as u32)
     } else {
         WaitingOn::Nothing
     };
     Plan {
         delete,
         create: create as u32,
+        held,
         way,
         waiting,
     }
@@ -238,6 +248,25 @@ fn still_needed(look: &Look, tasks: &Tasks, current: &Current, kept: &[&Task]) -
     leaving.len().saturating_sub(in_place)
 }
 
+/// Whether the Task does its work, and has answered so to what its spec asks.
+fn is_proven(look: &Look, task: &Task) -> bool {
+    is_available(look, task)
+        && task.status.observed_generation == task.metadata.generation
+        && !task.status.probes.iter().any(probe::is_unproven)
+}
+
+/// Those of the current revision's Tasks that do their work and have to wait for another question, so that a wrong one is
+/// found out by as many as may be unavailable (by one at least), and not by all at once.
+fn held_back<'a>(look: &Look, tasks: impl Iterator<Item = &'a Task>, most: usize) -> Vec<&'a Task> {
+    let wished = &look.deployment.spec.template.spec;
+    let (asked, others): (Vec<&Task>, Vec<&Task>) = tasks.partition(|task| asks_the_same(&task.spec, wished));
+    // What does no work anyway is asked at once: the old question may be the wrong one.
+    let (mut others, idle): (Vec<&Task>, Vec<&Task>) = others.into_iter().partition(|task| is_available(look, task));
+    let unproven = idle.len() + asked.iter().filter(|task| !is_proven(look, task)).count();
+    others.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
+    others.split_off(most.saturating_sub(unproven).min(others.len()))
+}
+
 /// The least useful first: not with a node, not running, not ready; then the newest.
 fn usefulness(task: &Task) -> impl Ord + use<> {
     let meta = &task.metadata;
@@ -259,9 +288,11 @@ impl Plan<'_> {
             name: task.metadata.name.clone(),
             why: *why,
         });
+        let held: BTreeSet<&str> = self.held.iter().map(|task| task.metadata.name.as_str()).collect();
+        let is_held = |task: &Task| held.contains(task.metadata.name.as_str());
         let new = tasks.new.iter().filter(stays);
         let old = tasks.old.iter().filter(stays);
-        let changed = new.filter_map(|task| task::changed(look, current, task));
+        let changed = new.filter_map(|task| task::changed(look, current, task, is_held(task)));
         let adopted = old.filter_map(|task| task::adopted(look, task));
         let changed = changed.chain(adopted).map(|task| Action::ChangeTask(Box::new(task)));
         let made = (0..self.create).map(|_| Action::CreateTask(Box::new(task::make(look, current))));

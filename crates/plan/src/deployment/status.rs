@@ -48,7 +48,8 @@ pub(super) fn after(look: &Look, tasks: &Tasks, current: &Current, plan: &Plan) 
     let gone = |why: Why| plan.delete.iter().filter(move |(_, given)| *given == why);
     let new_gone = gone(Why::TooMany).count() as u32;
     let old_left = (tasks.old.len() - gone(Why::OldRevision).count()) as u32;
-    let updated = tasks.new.len() as u32 - new_gone + plan.create;
+    let live_new = tasks.new.len() as u32 - new_gone + plan.create;
+    let held = plan.held.len() as u32;
     // Of the new ones and of the old ones, those that are left.
     let left = |holds: &dyn Fn(&Task) -> bool| {
         let gone = |why: Why| gone(why).filter(|(task, _)| holds(task)).count() as u32;
@@ -57,11 +58,11 @@ pub(super) fn after(look: &Look, tasks: &Tasks, current: &Current, plan: &Plan) 
     };
     let (ready, available) = (left(&is_ready), left(&|task| is_available(look, task)));
     let counts = Counts {
-        live: updated + old_left,
-        updated,
+        live: live_new + old_left,
+        updated: live_new - held,
         ready: ready.0 + ready.1,
         available: available.0 + available.1,
-        available_updated: available.0,
+        available_updated: available.0 - held,
     };
     let mut status = base(look, current.number(), &counts);
     let old = &look.deployment.status.conditions;
@@ -71,7 +72,7 @@ pub(super) fn after(look: &Look, tasks: &Tasks, current: &Current, plan: &Plan) 
     // Who only moves to another node is of no older revision.
     let older = |task: &Task| !current.is_of(task::number(task));
     let older_left = count(&tasks.old, older) - gone(Why::OldRevision).filter(|(task, _)| older(task)).count() as u32;
-    let rolling = !complete && (older_left > 0 || was_rolling || (current.moved && wished > 0));
+    let rolling = !complete && (older_left > 0 || held > 0 || was_rolling || (current.moved && wished > 0));
 
     let least = wished.saturating_sub(Way::of(look.deployment).bounds(wished).unavailable);
     let available = counts.available >= least;

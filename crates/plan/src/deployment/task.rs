@@ -7,7 +7,7 @@ use cube_api::{
     hash,
     kinds::Kind,
     meta::{DEPLOYMENT_LABEL, ObjectMeta, OwnerReference, PULL_ANNOTATION, RESTARTED_ANNOTATION, REVISION_LABEL},
-    task::Task,
+    task::{Task, TaskSpec},
 };
 
 use super::{Look, is_own, revision::Current};
@@ -78,15 +78,21 @@ pub(super) fn make(look: &Look, current: &Current) -> Task {
     }
 }
 
-/// The Task as it is to be, if it is not so: labels, annotations and spec of the template, and its owner.
-pub(super) fn changed(look: &Look, current: &Current, task: &Task) -> Option<Task> {
+/// The Task as it is to be, if it is not so: labels, annotations and spec of the template, and its owner. Where it is `held`
+/// it is asked for a while what it was asked before.
+pub(super) fn changed(look: &Look, current: &Current, task: &Task, held: bool) -> Option<Task> {
     let meta = &task.metadata;
     let (labels, annotations) = (
         labels(look, current, &meta.labels),
         annotations(look, current, &meta.annotations),
     );
-    let spec = &look.deployment.spec.template.spec;
-    if labels == meta.labels && annotations == meta.annotations && *spec == task.spec && is_own(look.deployment, meta) {
+    let mut spec = look.deployment.spec.template.spec.clone();
+    if held {
+        spec.liveness_probe.clone_from(&task.spec.liveness_probe);
+        spec.readiness_probe.clone_from(&task.spec.readiness_probe);
+        spec.image_healthcheck = task.spec.image_healthcheck;
+    }
+    if labels == meta.labels && annotations == meta.annotations && spec == task.spec && is_own(look.deployment, meta) {
         return None;
     }
     let mut metadata = ObjectMeta {
@@ -97,9 +103,16 @@ pub(super) fn changed(look: &Look, current: &Current, task: &Task) -> Option<Tas
     own(look.deployment, &mut metadata);
     Some(Task {
         metadata,
-        spec: spec.clone(),
+        spec,
         ..Task::default()
     })
+}
+
+/// Whether both are asked the same, to decide whether what runs does its work.
+pub(super) fn asks_the_same(one: &TaskSpec, other: &TaskSpec) -> bool {
+    one.liveness_probe == other.liveness_probe
+        && one.readiness_probe == other.readiness_probe
+        && one.image_healthcheck == other.image_healthcheck
 }
 
 /// An old Task with its owner, if it has none.

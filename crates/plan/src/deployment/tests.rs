@@ -648,3 +648,59 @@ proptest! {
         world.assert_at_rest();
     }
 }
+
+/// A wrong question is found out by one Task, and all are asked a right one in the end; what is beside it comes to all at once.
+#[test]
+fn another_question_is_asked_of_one_task_after_the_other() {
+    let probe = |path: &str| {
+        let probe = serde_json::json!({ "httpGet": { "port": 80, "path": path } });
+        serde_json::from_value(probe).ok()
+    };
+    let (good, bad, better) = (probe("/"), probe("/bad"), probe("/better"));
+    let mut world = World::healthy(4, "app");
+    let asked = |world: &World, what: &Option<cube_api::probe::Probe>| {
+        let tasks = world.tasks.values();
+        tasks.filter(|task| task.spec.readiness_probe == *what).count()
+    };
+    world.change(|deployment| deployment.spec.template.spec.readiness_probe = good.clone());
+    let decision = world.step();
+    assert_eq!((asked(&world, &good), decision.waiting), (1, WaitingOn::Ready(3)));
+    assert_eq!(
+        (decision.status.updated_replicas, decision.status.available_replicas),
+        (1, 4)
+    );
+    world.settle();
+    assert_eq!(asked(&world, &good), 4);
+    assert!(condition::is_true(&world.deployment.status.conditions, READY));
+
+    world.change(|deployment| {
+        deployment.spec.template.spec.readiness_probe = bad.clone();
+        deployment.spec.template.spec.termination_grace_period_seconds = 7;
+    });
+    world.step();
+    let graces = world
+        .tasks
+        .values()
+        .map(|task| task.spec.termination_grace_period_seconds);
+    assert!(graces.into_iter().all(|grace| grace == 7));
+    let first = world.tasks.values_mut().find(|task| task.spec.readiness_probe == bad);
+    condition::set(
+        &mut first.unwrap().status.conditions,
+        Condition {
+            kind: READY.to_owned(),
+            status: Truth::False,
+            ..Condition::default()
+        },
+        Timestamp::UNIX_EPOCH,
+    );
+    for _ in 0..5 {
+        assert_eq!(world.step().actions, []);
+    }
+    assert_eq!((asked(&world, &bad), asked(&world, &good)), (1, 3));
+    // The one that does no work is asked the right question at once.
+    world.change(|deployment| deployment.spec.template.spec.readiness_probe = better.clone());
+    world.step();
+    assert_eq!((asked(&world, &better), asked(&world, &good)), (1, 3));
+    world.settle();
+    assert_eq!(asked(&world, &better), 4);
+}

@@ -135,6 +135,8 @@ struct Checked {
     /// A question is under way; whether it counts.
     asking: Option<bool>,
     succeeded: bool,
+    /// It counts as good, as another question did before, and has not been answered well itself.
+    unproven: bool,
     successes: u32,
     failures: u32,
     words: String,
@@ -242,6 +244,7 @@ impl Checked {
         };
         let result = before.map_or(ProbeResult::Unknown, |before| before.result);
         let succeeded = result == ProbeResult::Success;
+        let unproven = before.is_some_and(is_unproven);
         let status = before.cloned().unwrap_or_else(|| ProbeStatus {
             probe: check.kind,
             ..ProbeStatus::default()
@@ -251,6 +254,7 @@ impl Checked {
             eager: None,
             asking: None,
             succeeded,
+            unproven,
             successes: 0,
             failures: 0,
             words: String::new(),
@@ -267,7 +271,7 @@ impl Checked {
 
     /// Whether a good answer is waited for.
     fn is_eager(&self) -> bool {
-        !self.succeeded && self.check.kind != ProbeKind::Liveness
+        self.unproven || (!self.succeeded && self.check.kind != ProbeKind::Liveness)
     }
 
     fn eager_wait(&self) -> Duration {
@@ -309,6 +313,7 @@ impl Checked {
         let counts = self.asking.take().unwrap_or(true);
         let Some(good) = answer.good else { return };
         if good {
+            self.unproven = false;
             self.failures = 0;
             self.successes = self.successes.saturating_add(1);
             // The rest of what is wanted in a row is asked for at the usual pace.
@@ -328,6 +333,9 @@ impl Checked {
             self.failures = self.failures.saturating_add(1);
             if self.failures >= self.check.failure_threshold {
                 self.status.result = ProbeResult::Failure;
+            } else if self.unproven {
+                // Nothing is told of it that would make it look answered.
+                return;
             }
         }
         if self.words != answer.words || self.status.since.is_none() {
@@ -340,6 +348,36 @@ impl Checked {
             }
         }
     }
+}
+
+/// What is known of a container that is asked something else from now on. What does its work goes on doing so until the new
+/// question has been answered: a wrong question must not take away all that answer it, before it has failed as often as it
+/// may. `before` is what it was asked until now, where that is known; `works` is whether it was ready.
+pub fn carried_over(
+    known: &[ProbeStatus],
+    before: Option<&[Check]>,
+    checks: &[Check],
+    works: bool,
+) -> Vec<ProbeStatus> {
+    let carried = checks.iter().filter_map(|check| {
+        let known = known.iter().find(|known| known.probe == check.kind);
+        let same = before.is_none_or(|before| before.contains(check));
+        match known {
+            Some(known) if same => Some(known.clone()),
+            _ if works || known.is_some_and(|known| known.result == ProbeResult::Success) => Some(ProbeStatus {
+                probe: check.kind,
+                result: ProbeResult::Success,
+                ..ProbeStatus::default()
+            }),
+            _ => None,
+        }
+    });
+    carried.collect()
+}
+
+/// Whether that is taken for good without having been answered; a startup probe is not asked any more then.
+pub fn is_unproven(probe: &ProbeStatus) -> bool {
+    probe.probe != ProbeKind::Startup && probe.result == ProbeResult::Success && probe.since.is_none()
 }
 
 /// Whether probes of which this is known make a running container ready.

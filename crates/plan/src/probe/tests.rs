@@ -271,6 +271,7 @@ fn questions_of_many_containers_are_spread() {
     let known = [ProbeStatus {
         probe: ProbeKind::Liveness,
         result: ProbeResult::Success,
+        since: Some(Timestamp::UNIX_EPOCH),
         ..ProbeStatus::default()
     }];
     let adopted: Vec<Duration> = (0..1024).map(|chance| first(chance, &known)).collect();
@@ -456,5 +457,51 @@ proptest! {
             prop_assert_eq!(is_ready(&probes), content(ProbeKind::Startup) && content(ProbeKind::Readiness));
             prop_assert_eq!(is_ready(&probes), waits_for(&probes).is_none());
         }
+    }
+}
+
+#[test]
+fn another_question_takes_nothing_away_before_it_has_failed_as_often_as_it_may() {
+    let asked = |path: &str, kind: &str| {
+        of(json!({ "image": "x", kind: { "httpGet": { "port": 80, "path": path }, "failureThreshold": 2 } }))
+    };
+    let before = asked("/a", "readinessProbe");
+    let known = [ProbeStatus {
+        probe: ProbeKind::Readiness,
+        result: ProbeResult::Success,
+        message: "HTTP 200".to_owned(),
+        since: Some(Timestamp::UNIX_EPOCH),
+    }];
+    assert_eq!(carried_over(&known, Some(&before), &before, true), known);
+    assert_eq!(
+        carried_over(&known, None, &before, true),
+        known,
+        "nobody asked something else"
+    );
+    assert_eq!(carried_over(&[], Some(&[]), &before, false), [], "it did not work");
+    let good = up_from(0);
+    let bad = |_: ProbeKind, _: u64| Answer::bad("HTTP 404", "");
+    for kind in ["readinessProbe", "livenessProbe"] {
+        let now = asked("/b", kind);
+        let carried = carried_over(&known, Some(&before), &now, true);
+        assert!(is_ready(&carried) && carried.iter().all(is_unproven), "{kind}");
+        // A good answer is heard of at once.
+        let mut world = World::adopted(now.clone(), 60_000, &carried, &good);
+        assert!(world.run(60_000).is_ready() && !world.health.probes().iter().any(is_unproven));
+        let mut world = World::adopted(now, 60_000, &carried, &bad);
+        let first = world.run(60_000).health.probes();
+        assert!(first.iter().all(is_unproven), "{kind}: failures do not count yet");
+        // A period each, and the one that it has to begin in.
+        world.run(60_000 + 9_000);
+        assert!(world.health.probes().iter().all(is_unproven), "{kind}");
+        world.run(60_000 + 25_000);
+        assert!(
+            world
+                .health
+                .probes()
+                .iter()
+                .all(|probe| probe.result == ProbeResult::Failure),
+            "{kind}"
+        );
     }
 }

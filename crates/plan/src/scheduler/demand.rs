@@ -87,6 +87,15 @@ pub struct Tolerated {
 }
 
 impl Demand {
+    /// Whether both ask the same of a node. What they are to others, and what they would rather have, is no wish that a node
+    /// could fail.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        (self.cpu, self.memory, self.disk) == (other.cpu, other.memory, other.disk)
+            && (&self.ports, &self.volumes) == (&other.ports, &other.volumes)
+            && (&self.selector, &self.nodes, &self.tolerations) == (&other.selector, &other.nodes, &other.tolerations)
+            && (&self.near, &self.far, &self.spread) == (&other.near, &other.far, &other.spread)
+    }
+
     /// What the Task asks for.
     pub fn of(task: &Task) -> Self {
         let (spec, meta) = (&task.spec, &task.metadata);
