@@ -295,7 +295,7 @@ impl Cluster {
                 beside.catch_up();
                 chance.millis(0, latency)
             };
-            let store = match Store::in_time(move || Ok(disk.clone()), options, wait) {
+            let store = match Store::in_time(move || Ok(disk.reopened()), options, wait) {
                 Ok(store) => store,
                 Err(error) => {
                     history.note(MANAGER, format_args!("does not start: {error}"));

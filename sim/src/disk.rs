@@ -75,7 +75,7 @@ pub enum Fault {
     None,
     /// There is no room for anything new.
     Full,
-    /// The next sync fails, and what it should have written is lost although it can be read until the power is cut.
+    /// The next sync fails, and what it should have written is lost although it can be read until the file is opened again.
     NextSync,
     /// Nothing can be written.
     Broken,
@@ -175,6 +175,21 @@ pub struct OpenDisk {
 }
 
 impl OpenDisk {
+    /// Opened once more: the system's cache is asked to forget what it has no need to write.
+    pub fn reopened(&self) -> Self {
+        let mut inner = self.platter.inner();
+        let mut cache = inner.durable.clone();
+        for change in &inner.pending {
+            match change {
+                Change::Write(offset, data) => cache.write(*offset, data),
+                Change::Length(length) => cache.set_length(*length),
+            }
+        }
+        inner.cache = cache;
+        drop(inner);
+        self.clone()
+    }
+
     fn modify(&self, larger: bool) -> io::Result<MutexGuard<'_, Inner>> {
         let mut inner = self.platter.inner();
         if !self.process.is_alive() {
