@@ -41,6 +41,16 @@ impl Place {
         docker(Some(&self.address), arguments)
     }
 
+    /// Kills a container, unless it ends in the same moment.
+    pub fn kill(&self, id: &str) {
+        let mut command = std::process::Command::new("docker");
+        let output = command.env("DOCKER_HOST", &self.address).args(["kill", id]).output();
+        let output = output.expect("no docker command");
+        let told = String::from_utf8_lossy(&output.stderr);
+        let ended = told.contains("is not running") || told.contains("No such container");
+        assert!(output.status.success() || ended, "docker kill {id}: {told}");
+    }
+
     /// Someone else's container of that name runs, with these options.
     pub fn stranger(&self, name: &str, options: &[&str]) {
         let named = ["run", "--detach", "--init", "--name", name];

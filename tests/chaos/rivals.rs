@@ -40,7 +40,7 @@ fn rival_04_a_port_is_free_for_who_comes_next() {
             }
             _ => {
                 let before = places[0].docker(&["ps", "--quiet", "--filter", "label=cube.task=t"]);
-                before.lines().for_each(|id| _ = place.docker(&["kill", id]));
+                before.lines().for_each(|id| place.kill(id));
             }
         }
         await_settled(&cube, &places, || {
