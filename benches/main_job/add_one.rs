@@ -3,12 +3,12 @@ use std::time::{Duration, Instant};
 
 use cube_api::kinds::Kind;
 
-use crate::cube::{Cube, Engine, LIMIT, is_running, names, sleepers};
-use crate::straight::Straight;
 use crate::stub::Stub;
 use crate::tap::{Call, Tap};
 use crate::{Effort, Result};
+use cube_bench::cube::{Cube, Engine, LIMIT, is_running, names, sleepers};
 use cube_bench::report::{Row, Samples};
+use cube_bench::straight::Straight;
 
 /// Samples a round.
 const EACH: usize = 10;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use cube_api::kinds::Kind;
 use cube_api::source::Source;
 
-use crate::cube::{Cube, Engine, LIMIT, names, sleepers};
-use crate::straight::Straight;
 use crate::{Effort, Result};
+use cube_bench::cube::{Cube, Engine, LIMIT, names, sleepers};
 use cube_bench::report::{Row, Samples};
+use cube_bench::straight::Straight;
 
 const MANY: usize = 50;
 /// How many containers the straight way has under way; the best of them counts.

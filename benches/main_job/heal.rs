@@ -3,11 +3,11 @@ use std::time::{Duration, Instant};
 
 use cube_api::kinds::Kind;
 
-use crate::cube::{Cube, Engine, is_running, names, sleepers};
-use crate::straight::Straight;
 use crate::tap::{Call, Tap};
 use crate::{Effort, Result};
+use cube_bench::cube::{Cube, Engine, is_running, names, sleepers};
 use cube_bench::report::{Row, Samples};
+use cube_bench::straight::Straight;
 
 const MANY: usize = 30;
 /// Each Task's first restart is at once, so that each can be killed but once.

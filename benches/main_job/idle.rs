@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use cube_bench::process::{kilobytes, processor};
 use cube_bench::report::Row;
 
-use crate::cube::{Cube, Engine, names, sleepers};
+use cube_bench::cube::{Cube, Engine, names, sleepers};
 
 use crate::{Effort, Result};
 

@@ -9,23 +9,21 @@
 //! ```
 #![allow(missing_docs, reason = "a program of its own")]
 mod add_one;
-mod cube;
 mod fifty;
 mod heal;
 mod idle;
 mod placed;
 mod small;
 mod store;
-mod straight;
 mod stub;
 mod tap;
 mod unchanged;
 
 use std::process::ExitCode;
 
+use cube_bench::Result;
 use cube_bench::report::{self, Row};
-use cube_bench::{Fault, Result};
-use straight::Straight;
+use cube_bench::straight::Straight;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]

@@ -87,7 +87,7 @@ async fn place(picky: bool) -> Result<Samples> {
         let made = registry.create(Kind::Task, "default", task, &options).await;
         made.map_err(|error| error.to_string())?;
         while !is_placed(&registry, &name)? {
-            if began.elapsed() > crate::cube::LIMIT {
+            if began.elapsed() > cube_bench::cube::LIMIT {
                 return Err(format!("{name} is not placed").into());
             }
             feed.next().await;

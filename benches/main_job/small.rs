@@ -6,8 +6,8 @@ use std::time::Instant;
 use cube_bench::process::binary;
 use cube_bench::report::{Row, Samples};
 
-use crate::cube::{Cube, Engine};
 use crate::{Effort, Result};
+use cube_bench::cube::{Cube, Engine};
 
 pub async fn measure(effort: Effort) -> Result<Vec<Row>> {
     let size = fs::metadata(binary()?)?.len() as f64 / f64::from(1 << 20);

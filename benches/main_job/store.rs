@@ -14,9 +14,9 @@ use http_body_util::BodyExt as _;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::cube::{Cube, Engine};
 use crate::stub::Stub;
 use crate::{Effort, Result};
+use cube_bench::cube::{Cube, Engine};
 use cube_bench::report::{Row, Samples};
 
 const REVISIONS: &str = "/apis/cube/v1/namespaces/default/revisions";

@@ -1,9 +1,9 @@
 //! A thousand objects that are as they should be, applied again.
 use std::time::Instant;
 
-use crate::cube::{Cube, Engine, names, sleepers};
 use crate::stub::Stub;
 use crate::{Effort, Result};
+use cube_bench::cube::{Cube, Engine, names, sleepers};
 use cube_bench::report::{Row, Samples};
 
 const MANY: usize = 1000;

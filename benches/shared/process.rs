@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use crate::Result;
 
-/// The binary that is measured: the one that was built beside this one.
+/// The binary that is measured: `CUBE_BINARY`, else the one that was built beside this one.
 pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("CUBE_BINARY") {
+        return Ok(path.into());
+    }
     let own = std::env::current_exe()?;
     let path = own.parent().unwrap_or(&own).join("cube");
     if path.is_file() {

@@ -18,6 +18,11 @@ impl Samples {
         self.0.extend(more.0);
     }
 
+    /// All of them, in the order in which they came.
+    pub fn all(&self) -> &[f64] {
+        &self.0
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()
@@ -95,6 +100,12 @@ impl Row {
     pub fn p99(self) -> Self {
         let value = self.samples.percentile(99.0);
         self.judged("p99", value)
+    }
+
+    /// Judged by its median after all.
+    pub fn by_itself(self) -> Self {
+        let value = self.samples.median();
+        self.judged("median", value)
     }
 
     pub fn at_most(mut self, bound: f64) -> Self {

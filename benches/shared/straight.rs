@@ -2,12 +2,13 @@
 //!
 //! The calls go through Cube's own connection to the engine, with all that Cube sets on a container, so that nothing but
 //! the work around them differs.
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bollard::Docker;
 use bollard::query_parameters::StopContainerOptionsBuilder;
+use bollard::{API_DEFAULT_VERSION, Docker};
 use cube::engine::{CLUSTER_LABEL, ContainerSpec, DockerEngine, Engine as _, EngineError, Network, NetworkSpec};
 use tokio::task::JoinSet;
 
@@ -22,6 +23,7 @@ pub struct Straight {
     engine: Arc<DockerEngine>,
     docker: Docker,
     network: Network,
+    program: Vec<String>,
     made: Arc<AtomicUsize>,
 }
 
@@ -40,13 +42,24 @@ impl Straight {
 
     /// On the machine's network (`host`), or on a bridge as a namespace has one, made beforehand.
     pub async fn new(network: &str) -> Result<Self> {
-        let engine = Arc::new(DockerEngine::connect(None)?);
+        Self::at(None, network).await
+    }
+
+    /// The same on the engine at that socket. Besides, `bridge` is the engine's own bridge.
+    pub async fn at(socket: Option<&Path>, network: &str) -> Result<Self> {
+        let address = socket.map(|socket| format!("unix://{}", socket.display()));
+        let engine = Arc::new(DockerEngine::connect(address.as_deref())?);
         // What a run that was broken off has left.
         for container in engine.list(CLUSTER).await? {
             engine.remove(&container.id, true).await?;
         }
         let network = if network == "host" {
             Network::Host
+        } else if network == "bridge" {
+            Network::Named {
+                name: "bridge".to_owned(),
+                aliases: vec![],
+            }
         } else {
             let spec = NetworkSpec {
                 name: CLUSTER.to_owned(),
@@ -61,10 +74,20 @@ impl Straight {
         };
         Ok(Self {
             engine,
-            docker: Docker::connect_with_defaults()?,
+            docker: match &address {
+                Some(address) => Docker::connect_with_unix(address, 120, API_DEFAULT_VERSION)?,
+                None => Docker::connect_with_defaults()?,
+            },
             network,
+            program: vec!["sleep".to_owned(), "100000".to_owned()],
             made: Arc::default(),
         })
+    }
+
+    /// With another program than one that sleeps until it is told to stop.
+    pub fn running(mut self, program: Vec<String>) -> Self {
+        self.program = program;
+        self
     }
 
     /// One container, created and started.
@@ -73,7 +96,8 @@ impl Straight {
         let name = format!("{CLUSTER}-{}-{number}", std::process::id());
         let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let network = match &self.network {
-            Network::Named { name: network, .. } => Network::Named {
+            // The engine's own bridge knows no names.
+            Network::Named { name: network, .. } if network != "bridge" => Network::Named {
                 name: network.clone(),
                 aliases: vec![name.clone()],
             },
@@ -90,7 +114,7 @@ impl Straight {
                 label("cube.hash", "0123456789"),
             ]
             .into(),
-            command: Some(vec!["sleep".to_owned(), "100000".to_owned()]),
+            command: Some(self.program.clone()),
             init: true,
             hostname: (network != Network::Host).then(|| name.clone()),
             network,
@@ -127,6 +151,11 @@ impl Straight {
 
     /// Signals, waits for and removes containers with so many under way.
     pub async fn down(&self, ids: Vec<String>, in_flight: usize) -> Result<()> {
+        self.down_within(ids, in_flight, 30).await
+    }
+
+    /// The same, and kills what has not ended after so many seconds.
+    pub async fn down_within(&self, ids: Vec<String>, in_flight: usize, grace: i32) -> Result<()> {
         let ids = Arc::new(ids);
         let next = Arc::new(AtomicUsize::new(0));
         let mut workers: JoinSet<Result<()>> = JoinSet::new();
@@ -134,7 +163,7 @@ impl Straight {
             let (this, next, ids) = (self.clone(), next.clone(), ids.clone());
             workers.spawn(async move {
                 while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let options = StopContainerOptionsBuilder::new().t(30).build();
+                    let options = StopContainerOptionsBuilder::new().t(grace).build();
                     this.docker.stop_container(id, Some(options)).await?;
                     this.engine.remove(id, false).await?;
                 }

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::process::binary;
+use crate::wire::Wire;
 use cube::client::{Client, Endpoint, Selection, Watch, WatchEvent};
 use cube::world::World;
 use cube_api::kinds::Kind;
-use cube_bench::process::binary;
-use cube_bench::wire::Wire;
 use http::Method;
 use serde_json::Value;
 
@@ -28,6 +28,8 @@ pub enum Engine {
     Through(PathBuf),
     /// One that pretends.
     Pretended(PathBuf),
+    /// One that ends with what is measured, so that nothing on it need be swept away.
+    Private(PathBuf),
 }
 
 /// A cube that is up.
@@ -54,14 +56,14 @@ impl Cube {
         command.arg("--data-dir").arg(data.path().join("data"));
         command.arg("--socket").arg(run.path().join("cube.sock"));
         command.args(["--node-name", "bench"]);
-        if let Engine::Through(socket) | Engine::Pretended(socket) = engine {
+        if let Engine::Through(socket) | Engine::Pretended(socket) | Engine::Private(socket) = engine {
             command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
         }
         let log = File::create(data.path().join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let began = Instant::now();
         let child = command.spawn()?;
-        let sweep = !matches!(engine, Engine::Pretended(_));
+        let sweep = !matches!(engine, Engine::Pretended(_) | Engine::Private(_));
         let cube = Self {
             data,
             run,
