@@ -16,11 +16,18 @@ pub type Key = (&'static str, String, &'static str);
 pub struct Book {
     order: Vec<Key>,
     samples: BTreeMap<(Key, Side), Samples>,
+    /// Benchmark, load, seed.
+    begun: Vec<(&'static str, String, u64)>,
     /// What could not be measured, and why.
     failed: Vec<(&'static str, Side, String)>,
 }
 
 impl Book {
+    /// What was the case when a benchmark began.
+    pub fn begin(&mut self, bench: &'static str, load: &str, seed: u64) {
+        self.begun.push((bench, load.to_owned(), seed));
+    }
+
     pub fn add(&mut self, bench: &'static str, figure: &str, unit: &'static str, side: Side, value: f64) {
         let key = (bench, figure.to_owned(), unit);
         if !self.order.contains(&key) {
@@ -82,8 +89,11 @@ impl Book {
     }
 
     /// The raw samples, an entry a figure and side.
-    pub fn raw(&self) -> Vec<Value> {
+    pub fn raw(&self, versions: &[String]) -> Vec<Value> {
         let mut raw = Vec::new();
+        for (bench, load, seed) in &self.begun {
+            raw.push(json!({ "benchmark": bench, "seed": seed, "load": load, "versions": versions }));
+        }
         for key in &self.order {
             for ((_, side), samples) in self.samples.iter().filter(|((of, _), _)| of == key) {
                 raw.push(json!({

@@ -49,8 +49,9 @@ impl Dockerd {
         Ok(dockerd)
     }
 
-    /// Starts the process, as often as it takes, and waits until it answers.
-    pub async fn run(&self) -> Result<()> {
+    /// Starts the process, as often as it takes, and waits until it answers; gives the moment at which the one that answers
+    /// was started.
+    pub async fn run(&self) -> Result<Instant> {
         let began = Instant::now();
         while began.elapsed() < START_LIMIT {
             let log = File::create(self.data.path().join("log"))?;
@@ -60,11 +61,12 @@ impl Dockerd {
             command.arg("--pidfile").arg(self.run.path().join("pid"));
             command.args(["--host", &self.address()]);
             command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+            let spawned = Instant::now();
             let mut child = command.spawn()?;
             while child.try_wait()?.is_none() && began.elapsed() < START_LIMIT {
                 if self.docker.ping().await.is_ok() {
                     *self.child() = Some(child);
-                    return Ok(());
+                    return Ok(spawned);
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -109,13 +111,33 @@ impl Dockerd {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// The engine's processes, without those of containers.
+    pub fn pids(&self) -> Result<Vec<u32>> {
+        let own = self.child().as_ref().map(Child::id).ok_or("dockerd does not run")?;
+        let containerd = self.containerd().ok_or("containerd does not run")?;
+        Ok(vec![own, containerd.as_raw_nonzero().get().cast_unsigned()])
+    }
+
+    /// Kills it with its containerd, as the machine's memory killer may; the containers run on.
+    pub fn kill(&self) -> Result<()> {
+        let Some(mut child) = self.child().take() else {
+            return Ok(());
+        };
+        child.kill()?;
+        child.wait()?;
+        // Alone it would stand in the way of the next engine for a while.
+        kill_process(self.containerd().ok_or("containerd does not run")?, Signal::KILL)?;
+        Ok(())
+    }
+
     /// The pid of its containerd, which is a process of its own.
     fn containerd(&self) -> Option<Pid> {
         let file = self.run.path().join("exec/containerd/containerd.pid");
         Pid::from_raw(fs::read_to_string(file).ok()?.trim().parse().ok()?)
     }
 
-    fn stop(&self) -> Result<()> {
+    /// Asks it to end, and waits.
+    pub fn stop(&self) -> Result<()> {
         let Some(mut child) = self.child().take() else {
             return Ok(());
         };

@@ -6,60 +6,47 @@ use cube_bench::Result;
 
 use crate::Round;
 use crate::book::Book;
-use crate::plane::Plane;
+use crate::plane::{Plane, SETTLE};
 use crate::seen::Seen;
-use crate::side::{GRACE, Manners, Net, Side, Wish};
+use crate::side::{Manners, Net, Side, Wish};
 
 pub const SIDES: &[Side] = &[Side::Engine, Side::Cube, Side::Swarm, Side::Compose];
 
 const MANY: usize = 30;
-/// What follows a rise (events, statuses) is over by then.
-const SETTLE: Duration = Duration::from_secs(1);
 
-pub async fn round(round: &Round<'_>, book: &mut Book) -> Result<()> {
+pub async fn round(round: &Round<'_>, book: &mut Book, manners: Manners) -> Result<()> {
     let Round {
         bench, side, dockerd, ..
     } = *round;
-    for manners in [Manners::Obeys, Manners::Ignores] {
-        let wish = Wish {
-            manners,
-            ..Wish::of(round.effort.containers(MANY), Net::Host)
-        };
-        // A plane a kind: what it remembers of the others is not to be taken down with these.
-        let own;
-        let dockerd = match manners {
-            Manners::Obeys => dockerd,
-            Manners::Ignores => {
-                own = round.another_engine().await?;
-                &own
-            }
-        };
-        let mut plane = Plane::begin(side, dockerd, &wish).await?;
-        let seen = Seen::open(dockerd.docker()).await;
-        plane.up(dockerd, &wish, &seen).await?;
-        tokio::time::sleep(SETTLE).await;
-        let began = plane.down(dockerd, &wish).await?;
-        let many = wish.containers();
-        let kind = match manners {
-            Manners::Obeys => format!("{many} that obey"),
-            Manners::Ignores => format!("{many} that ignore TERM, grace {GRACE} s"),
-        };
-        let last = |moments: Vec<_>| moments.last().map_or(Duration::ZERO, |at| *at - began);
-        let ended = last(seen.until("die", many, began).await?);
-        book.time(bench.name(), &format!("{kind}: none runs"), side, ended);
-        let gone = last(seen.until("destroy", many, began).await?);
-        book.time(bench.name(), &format!("{kind}: none is left"), side, gone);
-        tokio::time::sleep(SETTLE).await;
-        let all = ListContainersOptionsBuilder::new().all(true).build();
-        let left = dockerd.docker().list_containers(Some(all)).await?.len();
-        book.add(
-            bench.name(),
-            &format!("{kind}: leftovers"),
-            "containers",
-            side,
-            left as f64,
-        );
-        drop(plane);
-    }
+    let wish = Wish {
+        manners,
+        grace: if round.effort.small { 1 } else { 10 },
+        ..Wish::of(round.effort.containers(MANY), Net::Host)
+    };
+    let mut plane = Plane::begin(side, dockerd, &wish).await?;
+    let seen = Seen::open(dockerd.docker()).await;
+    plane.up(dockerd, &wish, &seen).await?;
+    tokio::time::sleep(SETTLE).await;
+    let began = plane.down(dockerd, &wish).await?;
+    let many = wish.containers();
+    let kind = match manners {
+        Manners::Obeys => format!("{many} that obey"),
+        Manners::Ignores => format!("{many} that ignore TERM, grace {} s", wish.grace),
+    };
+    let last = |moments: Vec<_>| moments.last().map_or(Duration::ZERO, |at| *at - began);
+    let ended = last(seen.until("die", many, began).await?);
+    book.time(bench.name(), &format!("{kind}: none runs"), side, ended);
+    let gone = last(seen.until("destroy", many, began).await?);
+    book.time(bench.name(), &format!("{kind}: none is left"), side, gone);
+    tokio::time::sleep(SETTLE).await;
+    let all = ListContainersOptionsBuilder::new().all(true).build();
+    let left = dockerd.docker().list_containers(Some(all)).await?.len();
+    book.add(
+        bench.name(),
+        &format!("{kind}: leftovers"),
+        "containers",
+        side,
+        left as f64,
+    );
     Ok(())
 }

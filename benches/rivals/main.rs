@@ -8,12 +8,18 @@
 //!                                               └► Book (samples, table, raw)
 //! ```
 #![allow(missing_docs, reason = "a program of its own")]
+mod again;
 mod book;
+mod cold;
 mod dockerd;
 mod fall;
+mod heal;
+mod idle;
 mod order;
 mod plane;
+mod recovery;
 mod rise;
+mod roll;
 mod seen;
 mod side;
 mod targets;
@@ -26,8 +32,8 @@ use cube_bench::process::binary;
 use cube_bench::{Result, report};
 use dockerd::Dockerd;
 use order::Order;
-use serde_json::json;
-use side::{Net, Side};
+use serde_json::Value;
+use side::{Manners, Net, Side};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -48,30 +54,83 @@ impl Effort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bench {
     B1,
+    B2,
+    B3,
+    B4,
+    B5,
     B6,
+    B7,
+    B8,
+    B13,
+    B14,
 }
 
 impl Bench {
-    const ALL: [Self; 2] = [Self::B1, Self::B6];
+    const ALL: &[Self] = &[
+        Self::B1,
+        Self::B2,
+        Self::B3,
+        Self::B4,
+        Self::B5,
+        Self::B6,
+        Self::B7,
+        Self::B8,
+        Self::B13,
+        Self::B14,
+    ];
+
+    /// What every run of the tests has time for.
+    const SMALL: &[Self] = &[Self::B1, Self::B4, Self::B14];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::B1 => "B1",
+            Self::B2 => "B2",
+            Self::B3 => "B3",
+            Self::B4 => "B4",
+            Self::B5 => "B5",
             Self::B6 => "B6",
+            Self::B7 => "B7",
+            Self::B8 => "B8",
+            Self::B13 => "B13",
+            Self::B14 => "B14",
         }
     }
 
     const fn title(self) -> &'static str {
         match self {
             Self::B1 => "30 containers on the machine's network, from the command to all running",
-            Self::B6 => "30 containers taken back: until none runs, and until none is left",
+            Self::B2 => "30 containers on bridges, from the command to all running",
+            Self::B3 => "100 and 200 containers on the machine's network, from the command to all running",
+            Self::B4 => "what is as it should be is applied again",
+            Self::B5 => "one of 30 containers is killed",
+            Self::B6 => "30 containers are taken back",
+            Self::B7 => "what it costs to look after 30 containers while nothing happens",
+            Self::B8 => "how soon there is somebody to tell",
+            Self::B13 => "what looks after 30 containers is killed",
+            Self::B14 => "20 replicas are replaced, at most 5 more and none fewer",
         }
     }
 
     const fn sides(self) -> &'static [Side] {
         match self {
-            Self::B1 => rise::SIDES,
+            Self::B1 | Self::B2 | Self::B3 => rise::SIDES,
+            Self::B4 => again::SIDES,
+            Self::B5 => heal::SIDES,
             Self::B6 => fall::SIDES,
+            Self::B7 => idle::SIDES,
+            Self::B8 => cold::SIDES,
+            Self::B13 => recovery::SIDES,
+            Self::B14 => roll::SIDES,
+        }
+    }
+
+    /// How many parts it has, each with an engine of its own.
+    const fn parts(self) -> usize {
+        match self {
+            Self::B8 => 3,
+            Self::B2 | Self::B3 | Self::B4 | Self::B6 | Self::B13 => 2,
+            _ => 1,
         }
     }
 }
@@ -82,19 +141,25 @@ pub struct Round<'a> {
     pub side: Side,
     pub effort: Effort,
     pub dockerd: &'a Dockerd,
-    image: &'a Path,
 }
 
 impl Round<'_> {
-    /// One more, for what must not meet what was measured before.
-    pub async fn another_engine(&self) -> Result<Dockerd> {
-        Dockerd::start(self.image).await
-    }
-
-    async fn measure(&self, book: &mut Book) -> Result<()> {
+    async fn measure(&self, part: usize, book: &mut Book) -> Result<()> {
+        let first = part == 0;
         match self.bench {
             Bench::B1 => rise::round(self, book, 30, Net::Host).await,
-            Bench::B6 => fall::round(self, book).await,
+            Bench::B2 => rise::round(self, book, 30, if first { Net::Bridge } else { Net::Own }).await,
+            Bench::B3 => rise::round(self, book, if first { 100 } else { 200 }, Net::Host).await,
+            Bench::B4 if first => again::round(self, book, 30, 1).await,
+            Bench::B4 => again::round(self, book, 1000, 0).await,
+            Bench::B5 => heal::round(self, book).await,
+            Bench::B6 => fall::round(self, book, if first { Manners::Obeys } else { Manners::Ignores }).await,
+            Bench::B7 => idle::round(self, book).await,
+            Bench::B8 if first => cold::empty(self, book).await,
+            Bench::B8 => cold::again(self, book, if part == 1 { 1000 } else { 10_000 }).await,
+            Bench::B13 if first => recovery::orchestrator(self, book).await,
+            Bench::B13 => recovery::engine(self, book).await,
+            Bench::B14 => roll::round(self, book).await,
         }
     }
 }
@@ -130,11 +195,11 @@ fn options() -> Option<Options> {
             "--raw" => options.raw = Some(arguments.next()?.into()),
             name => options
                 .benches
-                .push(Bench::ALL.into_iter().find(|bench| bench.name() == name)?),
+                .push(Bench::ALL.iter().copied().find(|bench| bench.name() == name)?),
         }
     }
     if options.benches.is_empty() {
-        options.benches = Bench::ALL.to_vec();
+        options.benches = if options.effort.small { Bench::SMALL } else { Bench::ALL }.to_vec();
     }
     Some(options)
 }
@@ -142,7 +207,8 @@ fn options() -> Option<Options> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let Some(options) = options() else {
-        let names = Bench::ALL.map(Bench::name).join(" | ");
+        let names: Vec<_> = Bench::ALL.iter().map(|bench| bench.name()).collect();
+        let names = names.join(" | ");
         eprintln!("usage: dev/rivals [--rounds N] [--small] [--seed N] [--raw FILE] [{names}]…");
         return ExitCode::from(2);
     };
@@ -154,11 +220,15 @@ async fn main() -> ExitCode {
     let mut order = Order::new(options.seed);
     let mut book = Book::default();
     for bench in &options.benches {
-        println!("\n{}: {} (load {})", bench.name(), bench.title(), report::load());
+        let load = report::load();
+        println!("\n{}: {} (load {load})", bench.name(), bench.title());
+        book.begin(bench.name(), &load, options.seed);
         for _ in 0..options.effort.rounds {
             for side in order.shuffled(bench.sides()) {
-                if let Err(error) = one(&options, *bench, side, &mut book).await {
-                    book.failed(bench.name(), side, error.to_string());
+                for part in 0..bench.parts() {
+                    if let Err(error) = one(&options, *bench, side, part, &mut book).await {
+                        book.failed(bench.name(), side, error.to_string());
+                    }
                 }
             }
         }
@@ -166,7 +236,7 @@ async fn main() -> ExitCode {
     }
     println!("\nload at the end: {}", report::load());
     if let Some(file) = &options.raw
-        && let Err(error) = write_raw(file, &options, &book)
+        && let Err(error) = write_raw(file, &options.benches, &book)
     {
         eprintln!("{}: {error}", file.display());
         return ExitCode::FAILURE;
@@ -177,16 +247,15 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn one(options: &Options, bench: Bench, side: Side, book: &mut Book) -> Result<()> {
+async fn one(options: &Options, bench: Bench, side: Side, part: usize, book: &mut Book) -> Result<()> {
     let dockerd = Dockerd::start(&options.image).await?;
     let round = Round {
         bench,
         side,
         effort: options.effort,
         dockerd: &dockerd,
-        image: &options.image,
     };
-    let done = round.measure(book).await;
+    let done = round.measure(part, book).await;
     // It waits for processes.
     tokio::task::block_in_place(|| drop(dockerd));
     done
@@ -214,13 +283,15 @@ fn versions() -> Vec<String> {
     ]
 }
 
-/// A line an entry, so that a change can be read.
-fn write_raw(file: &PathBuf, options: &Options, book: &Book) -> Result<()> {
-    let head = json!({ "seed": options.seed, "rounds": options.effort.rounds, "versions": versions(), "load": report::load() });
-    let lines: Vec<String> = std::iter::once(head)
-        .chain(book.raw())
-        .map(|entry| format!("  {entry}"))
-        .collect();
+/// Writes the raw samples, a line an entry so that a change can be read; what the file has of other benchmarks stays.
+fn write_raw(file: &Path, benches: &[Bench], book: &Book) -> Result<()> {
+    let before = std::fs::read_to_string(file).unwrap_or_else(|_| "[]".to_owned());
+    let mut entries: Vec<Value> = serde_json::from_str(&before)?;
+    entries.retain(|entry| benches.iter().all(|bench| entry["benchmark"] != bench.name()));
+    entries.extend(book.raw(&versions()));
+    let place = |entry: &Value| Bench::ALL.iter().position(|bench| entry["benchmark"] == bench.name());
+    entries.sort_by_key(place);
+    let lines: Vec<String> = entries.iter().map(|entry| format!("  {entry}")).collect();
     std::fs::write(file, format!("[\n{}\n]\n", lines.join(",\n")))?;
     Ok(())
 }

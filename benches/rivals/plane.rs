@@ -12,12 +12,15 @@ use cube_bench::straight::Straight;
 
 use crate::dockerd::Dockerd;
 use crate::seen::{LIMIT, Seen};
-use crate::side::{GRACE, Net, Side, Wish};
+use crate::side::{Net, Side, Wish};
 
 /// More under way bring this engine nothing (`docs/benchmarks.md`, the figures of fifty).
 const IN_FLIGHT: usize = 4;
 /// How often Swarm is asked, from when the engine has started everything.
 const ASKED_EVERY: Duration = Duration::from_millis(10);
+
+/// What follows a rise (events, statuses) is over by then.
+pub const SETTLE: Duration = Duration::from_secs(1);
 
 /// How long it took from the command to what was wished.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +125,7 @@ impl Plane {
     async fn await_said(&mut self, dockerd: &Dockerd, wish: &Wish, seen: &Seen, began: Instant) -> Result<Instant> {
         let many = wish.containers();
         match self {
+            _ if many == 0 => Ok(Instant::now()),
             Self::Cube { tasks, .. } => {
                 let mut running = BTreeSet::new();
                 tasks
@@ -148,11 +152,19 @@ impl Plane {
         }
     }
 
+    /// How often Cube's store was written; the others do not tell.
+    pub async fn revision(&self) -> Result<Option<u64>> {
+        match self {
+            Self::Cube { cube, .. } => Ok(Some(cube.revision().await?)),
+            _ => Ok(None),
+        }
+    }
+
     /// Takes it all back; gives the moment at which that was said.
     pub async fn down(&mut self, dockerd: &Dockerd, wish: &Wish) -> Result<Instant> {
         let began = Instant::now();
         match self {
-            Self::Engine { straight, ids } => straight.down_within(std::mem::take(ids), IN_FLIGHT, GRACE).await?,
+            Self::Engine { straight, ids } => straight.down_within(std::mem::take(ids), IN_FLIGHT, wish.grace).await?,
             Self::Cube { cube, .. } => {
                 let file = file(dockerd, "cube.yaml");
                 tokio::task::block_in_place(|| cube.run(&["delete", "-f", &file.to_string_lossy(), "--wait=false"]))?;

@@ -50,10 +50,12 @@ pub struct Wish {
     pub replicas: usize,
     pub network: Net,
     pub manners: Manners,
+    /// Seconds from the signal to the kill.
+    pub grace: i32,
+    /// Another one makes other containers.
+    pub version: u32,
 }
 
-/// Seconds that a container has from the signal to the kill, on every side.
-pub const GRACE: i32 = 10;
 /// The network that is made on Swarm's side and the engine's, with a name; Cube and Compose make theirs themselves.
 pub const NETWORK: &str = "cube-bench-straight";
 
@@ -65,6 +67,8 @@ impl Wish {
             replicas,
             network,
             manners: Manners::Obeys,
+            grace: 10,
+            version: 1,
         }
     }
 
@@ -95,10 +99,13 @@ impl Wish {
         for name in self.names() {
             let _ = write!(
                 text,
-                "---\napiVersion: cube/v1\nkind: Deployment\nmetadata: {{ name: {name} }}\nspec:\n  replicas: {}\n  template:\n    \
-                 spec:\n      image: busybox\n      init: true\n      terminationGracePeriodSeconds: {GRACE}\n      command: {:?}\n{network}",
+                "---\napiVersion: cube/v1\nkind: Deployment\nmetadata: {{ name: {name} }}\nspec:\n  replicas: {}\n  \
+                 strategy: {{ rollingUpdate: {{ maxSurge: 25%, maxUnavailable: 0 }} }}\n  template:\n    spec:\n      \
+                 env: [{{ name: VERSION, value: '{version}' }}]\n      image: busybox\n      init: true\n      terminationGracePeriodSeconds: {grace}\n      command: {:?}\n{network}",
                 self.replicas,
                 self.program(),
+                grace = self.grace,
+                version = self.version,
             );
         }
         text
@@ -111,10 +118,13 @@ impl Wish {
         for name in self.names() {
             let _ = write!(
                 text,
-                "  {name}:\n    image: busybox\n    init: true\n    scale: {}\n    restart: always\n    stop_grace_period: {GRACE}s\n    \
+                "  {name}:\n    image: busybox\n    init: true\n    scale: {}\n    restart: always\n    \
+                 environment: {{ VERSION: '{version}' }}\n    stop_grace_period: {grace}s\n    \
                  command: {:?}\n",
                 self.replicas,
                 self.program(),
+                grace = self.grace,
+                version = self.version,
             );
             match self.network {
                 Net::Host => text.push_str("    network_mode: host\n"),
@@ -132,10 +142,13 @@ impl Wish {
         for name in self.names() {
             let _ = write!(
                 text,
-                "  {name}:\n    image: busybox\n    init: true\n    networks: [all]\n    stop_grace_period: {GRACE}s\n    \
+                "  {name}:\n    image: busybox\n    init: true\n    networks: [all]\n    \
+                 environment: {{ VERSION: '{version}' }}\n    stop_grace_period: {grace}s\n    \
                  deploy: {{ replicas: {} }}\n    command: {:?}\n",
                 self.replicas,
                 self.program(),
+                grace = self.grace,
+                version = self.version,
             );
         }
         text
@@ -149,7 +162,8 @@ impl Wish {
             .collect();
         words.extend(["--replicas".to_owned(), self.replicas.to_string()]);
         words.extend(["--network".to_owned(), self.swarm_network().to_owned()]);
-        words.extend(["--stop-grace-period".to_owned(), format!("{GRACE}s")]);
+        words.extend(["--stop-grace-period".to_owned(), format!("{}s", self.grace)]);
+        words.extend(["--env".to_owned(), format!("VERSION={}", self.version)]);
         if side == Side::SwarmAtOnce {
             words.extend(["--restart-delay".to_owned(), "0s".to_owned()]);
         }

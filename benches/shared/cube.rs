@@ -21,6 +21,7 @@ use crate::{Fault, Result};
 pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// Which engine a cube has.
+#[derive(Clone)]
 pub enum Engine {
     /// The machine's own.
     Docker,
@@ -39,6 +40,7 @@ pub struct Cube {
     /// Sockets want short paths.
     run: tempfile::TempDir,
     child: Child,
+    engine: Engine,
     /// Whether there may be containers of it.
     sweep: bool,
 }
@@ -51,34 +53,43 @@ impl Cube {
             .tempdir_in(binary()?.parent().unwrap_or(Path::new(".")))?;
         let run = tempfile::tempdir()?;
         fs::create_dir(data.path().join("manifests"))?;
-        let mut command = Command::new(binary()?);
-        command.arg("up").arg(data.path().join("manifests"));
-        command.arg("--data-dir").arg(data.path().join("data"));
-        command.arg("--socket").arg(run.path().join("cube.sock"));
-        command.args(["--node-name", "bench"]);
-        if let Engine::Through(socket) | Engine::Pretended(socket) | Engine::Private(socket) = engine {
-            command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
-        }
-        let log = File::create(data.path().join("log"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let began = Instant::now();
-        let child = command.spawn()?;
-        let sweep = !matches!(engine, Engine::Pretended(_) | Engine::Private(_));
         let cube = Self {
+            child: spawn(engine, data.path(), run.path())?,
+            engine: engine.clone(),
             data,
             run,
-            child,
-            sweep,
+            sweep: !matches!(engine, Engine::Pretended(_) | Engine::Private(_)),
         };
-        while !cube.is_ready().await {
-            if began.elapsed() > LIMIT {
-                return Err(format!("cube up is not ready: {}", cube.log()).into());
-            }
-            tokio::time::sleep(Duration::from_micros(500)).await;
-        }
+        cube.await_ready(began).await?;
         let took = began.elapsed();
         cube.await_node().await?;
         Ok((cube, took))
+    }
+
+    /// Kills it, and nothing that it looks after.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again with the data that it has, and waits until it is ready.
+    pub async fn again(&mut self) -> Result<Duration> {
+        let began = Instant::now();
+        self.child = spawn(&self.engine, self.data.path(), self.run.path())?;
+        self.await_ready(began).await?;
+        Ok(began.elapsed())
+    }
+
+    async fn await_ready(&self, began: Instant) -> Result<()> {
+        while !self.is_ready().await {
+            if began.elapsed() > LIMIT {
+                return Err(format!("cube up is not ready: {}", self.log()).into());
+            }
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+        Ok(())
     }
 
     async fn is_ready(&self) -> bool {
@@ -204,6 +215,21 @@ impl Drop for Cube {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts the process.
+fn spawn(engine: &Engine, data: &Path, run: &Path) -> Result<Child> {
+    let mut command = Command::new(binary()?);
+    command.arg("up").arg(data.join("manifests"));
+    command.arg("--data-dir").arg(data.join("data"));
+    command.arg("--socket").arg(run.join("cube.sock"));
+    command.args(["--node-name", "bench"]);
+    if let Engine::Through(socket) | Engine::Pretended(socket) | Engine::Private(socket) = engine {
+        command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
+    }
+    let log = File::create(data.join("log"))?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Ok(command.spawn()?)
 }
 
 /// What becomes of Tasks.

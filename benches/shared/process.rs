@@ -41,6 +41,26 @@ pub fn kilobytes(pid: u32, file: &str, field: &str) -> Result<f64> {
     Ok(number.parse()?)
 }
 
+/// How often its threads have gone to sleep of themselves, and so were woken; those that have ended are not in it.
+pub fn wakeups(pid: u32) -> Result<u64> {
+    let mut count = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count += line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(count)
+}
+
+/// Bytes that it has had written to disks.
+pub fn written(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+    Ok(line.ok_or("no write_bytes")?.trim().parse()?)
+}
+
 /// Processor time of all threads so far, those that have ended with them; to a hundredth of a second.
 pub fn spent(pid: u32) -> Result<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;

@@ -1,0 +1,56 @@
+//! What is as it should be is applied again: thirty objects that run, and a thousand that wish for nothing to run.
+use std::time::Instant;
+
+use cube_bench::Result;
+
+use crate::Round;
+use crate::book::Book;
+use crate::plane::{Plane, SETTLE};
+use crate::seen::Seen;
+use crate::side::{Net, Side, Wish};
+
+/// The engine alone knows no wishes.
+pub const SIDES: &[Side] = &[Side::Cube, Side::Swarm, Side::Compose];
+
+/// Each side applies so often a round.
+const TIMES: usize = 5;
+
+/// Thirty objects of one container each, or a thousand of none: no machine of this size runs a thousand containers.
+pub async fn round(round: &Round<'_>, book: &mut Book, objects: usize, replicas: usize) -> Result<()> {
+    let Round {
+        bench, side, dockerd, ..
+    } = *round;
+    let wish = Wish {
+        objects: round.effort.containers(objects),
+        ..Wish::of(replicas, Net::Host)
+    };
+    let what = format!("{} objects applied again", wish.objects);
+    let mut plane = Plane::begin(side, dockerd, &wish).await?;
+    let seen = Seen::open(dockerd.docker()).await;
+    plane.up(dockerd, &wish, &seen).await?;
+    tokio::time::sleep(SETTLE).await;
+    let (before, began) = (plane.revision().await?, Instant::now());
+    for _ in 0..TIMES {
+        let took = plane.apply(dockerd, &wish).await?;
+        book.time(bench.name(), &what, side, took);
+    }
+    tokio::time::sleep(SETTLE).await;
+    let touched = seen.since(began).len();
+    book.add(
+        bench.name(),
+        &format!("{what}: containers touched"),
+        "events",
+        side,
+        touched as f64,
+    );
+    if let (Some(before), Some(after)) = (before, plane.revision().await?) {
+        book.add(
+            bench.name(),
+            &format!("{what}: writes of the store"),
+            "writes",
+            side,
+            (after - before) as f64,
+        );
+    }
+    Ok(())
+}
