@@ -75,7 +75,8 @@ impl Book {
             let Some(samples) = of(side) else { continue };
             let row = Row::new(format!("{}: {}", key.1, side.name()), key.2, samples.clone());
             let (beside, what) = match side {
-                Side::Engine => (None, ""),
+                Side::Engine | Side::Disk => (None, ""),
+                Side::Cube if key.0 == "B9" => (of(Side::Disk), "over the disk's"),
                 Side::Cube => (of(Side::Engine), "over the engine's"),
                 _ => (of(Side::Cube), "over cube's"),
             };

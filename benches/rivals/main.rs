@@ -20,9 +20,11 @@ mod plane;
 mod recovery;
 mod rise;
 mod roll;
+mod saved;
 mod seen;
 mod side;
 mod targets;
+mod writes;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -61,6 +63,8 @@ pub enum Bench {
     B6,
     B7,
     B8,
+    B9,
+    B12,
     B13,
     B14,
 }
@@ -75,6 +79,8 @@ impl Bench {
         Self::B6,
         Self::B7,
         Self::B8,
+        Self::B9,
+        Self::B12,
         Self::B13,
         Self::B14,
     ];
@@ -92,6 +98,8 @@ impl Bench {
             Self::B6 => "B6",
             Self::B7 => "B7",
             Self::B8 => "B8",
+            Self::B9 => "B9",
+            Self::B12 => "B12",
             Self::B13 => "B13",
             Self::B14 => "B14",
         }
@@ -107,6 +115,8 @@ impl Bench {
             Self::B6 => "30 containers are taken back",
             Self::B7 => "what it costs to look after 30 containers while nothing happens",
             Self::B8 => "how soon there is somebody to tell",
+            Self::B9 => "creates of 512 bytes that are on the disk when they are acknowledged",
+            Self::B12 => "one of 1,000 objects is changed",
             Self::B13 => "what looks after 30 containers is killed",
             Self::B14 => "20 replicas are replaced, at most 5 more and none fewer",
         }
@@ -120,6 +130,8 @@ impl Bench {
             Self::B6 => fall::SIDES,
             Self::B7 => idle::SIDES,
             Self::B8 => cold::SIDES,
+            Self::B9 => writes::SIDES,
+            Self::B12 => saved::SIDES,
             Self::B13 => recovery::SIDES,
             Self::B14 => roll::SIDES,
         }
@@ -157,6 +169,8 @@ impl Round<'_> {
             Bench::B7 => idle::round(self, book).await,
             Bench::B8 if first => cold::empty(self, book).await,
             Bench::B8 => cold::again(self, book, if part == 1 { 1000 } else { 10_000 }).await,
+            Bench::B9 => writes::round(self, book).await,
+            Bench::B12 => saved::round(self, book).await,
             Bench::B13 if first => recovery::orchestrator(self, book).await,
             Bench::B13 => recovery::engine(self, book).await,
             Bench::B14 => roll::round(self, book).await,

@@ -67,6 +67,7 @@ impl Plane {
                 Ok(Self::Swarm(side))
             }
             Side::Compose => Ok(Self::Compose),
+            Side::Disk | Side::Etcd => Err("it looks after no containers".into()),
         }
     }
 

@@ -11,6 +11,9 @@ pub enum Side {
     /// Swarm with `--restart-delay 0s`, which is 5 s by default.
     SwarmAtOnce,
     Compose,
+    /// A write and its sync, with nothing else around it.
+    Disk,
+    Etcd,
 }
 
 impl Side {
@@ -21,6 +24,8 @@ impl Side {
             Self::Swarm => "swarm",
             Self::SwarmAtOnce => "swarm, restart delay 0",
             Self::Compose => "compose",
+            Self::Disk => "the disk alone",
+            Self::Etcd => "etcd",
         }
     }
 }
@@ -52,6 +57,8 @@ pub struct Wish {
     pub manners: Manners,
     /// Seconds from the signal to the kill.
     pub grace: i32,
+    /// So many more of the first object.
+    pub extra: usize,
     /// Another one makes other containers.
     pub version: u32,
 }
@@ -68,12 +75,13 @@ impl Wish {
             network,
             manners: Manners::Obeys,
             grace: 10,
+            extra: 0,
             version: 1,
         }
     }
 
     pub const fn containers(&self) -> usize {
-        self.objects * self.replicas
+        self.objects * self.replicas + self.extra
     }
 
     pub fn program(&self) -> Vec<String> {
@@ -84,45 +92,49 @@ impl Wish {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
-    fn names(&self) -> impl Iterator<Item = String> {
-        (0..self.objects).map(|number| format!("sleeper-{number}"))
+    /// The objects: name and replicas.
+    fn each(&self) -> impl Iterator<Item = (String, usize)> {
+        let replicas = |number| self.replicas + if number == 0 { self.extra } else { 0 };
+        (0..self.objects).map(move |number| (format!("sleeper-{number}"), replicas(number)))
     }
 
-    /// A manifest of Cube's: Deployments.
-    pub fn manifest(&self) -> String {
+    /// Manifests of Cube's, by name: Deployments.
+    pub fn manifests(&self) -> impl Iterator<Item = (String, String)> {
         let network = if self.network == Net::Host {
             "      network: host\n"
         } else {
             ""
         };
-        let mut text = String::new();
-        for name in self.names() {
-            let _ = write!(
-                text,
-                "---\napiVersion: cube/v1\nkind: Deployment\nmetadata: {{ name: {name} }}\nspec:\n  replicas: {}\n  \
+        self.each().map(move |(name, replicas)| {
+            let text = format!(
+                "---\napiVersion: cube/v1\nkind: Deployment\nmetadata: {{ name: {name} }}\nspec:\n  replicas: {replicas}\n  \
                  strategy: {{ rollingUpdate: {{ maxSurge: 25%, maxUnavailable: 0 }} }}\n  template:\n    spec:\n      \
-                 env: [{{ name: VERSION, value: '{version}' }}]\n      image: busybox\n      init: true\n      terminationGracePeriodSeconds: {grace}\n      command: {:?}\n{network}",
-                self.replicas,
-                self.program(),
+                 env: [{{ name: VERSION, value: '{version}' }}]\n      image: busybox\n      init: true\n      \
+                 terminationGracePeriodSeconds: {grace}\n      command: {program:?}\n{network}",
+                program = self.program(),
                 grace = self.grace,
                 version = self.version,
             );
-        }
-        text
+            (name, text)
+        })
+    }
+
+    /// All of them in one file.
+    pub fn manifest(&self) -> String {
+        self.manifests().map(|(_, text)| text).collect()
     }
 
     /// A file of docker-compose's.
     pub fn compose(&self) -> String {
         // Version 2.4 is the one in which `up` heeds `scale` and `network_mode` without a swarm.
         let mut text = "version: '2.4'\nservices:\n".to_owned();
-        for name in self.names() {
+        for (name, replicas) in self.each() {
             let _ = write!(
                 text,
-                "  {name}:\n    image: busybox\n    init: true\n    scale: {}\n    restart: always\n    \
+                "  {name}:\n    image: busybox\n    init: true\n    scale: {replicas}\n    restart: always\n    \
                  environment: {{ VERSION: '{version}' }}\n    stop_grace_period: {grace}s\n    \
-                 command: {:?}\n",
-                self.replicas,
-                self.program(),
+                 command: {program:?}\n",
+                program = self.program(),
                 grace = self.grace,
                 version = self.version,
             );
@@ -139,14 +151,13 @@ impl Wish {
     pub fn stack(&self) -> String {
         let network = self.swarm_network();
         let mut text = format!("version: '3.8'\nnetworks:\n  all: {{ name: {network}, external: true }}\nservices:\n");
-        for name in self.names() {
+        for (name, replicas) in self.each() {
             let _ = write!(
                 text,
                 "  {name}:\n    image: busybox\n    init: true\n    networks: [all]\n    \
                  environment: {{ VERSION: '{version}' }}\n    stop_grace_period: {grace}s\n    \
-                 deploy: {{ replicas: {} }}\n    command: {:?}\n",
-                self.replicas,
-                self.program(),
+                 deploy: {{ replicas: {replicas} }}\n    command: {program:?}\n",
+                program = self.program(),
                 grace = self.grace,
                 version = self.version,
             );

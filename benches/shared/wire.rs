@@ -15,7 +15,12 @@ pub struct Wire(SendRequest<Full<Bytes>>);
 
 impl Wire {
     pub async fn open(socket: &Path) -> Result<Self> {
-        let client = Client::new(Endpoint::Unix(socket.to_owned()), World::real().network());
+        Self::to(Endpoint::Unix(socket.to_owned())).await
+    }
+
+    /// To whatever speaks HTTP there.
+    pub async fn to(endpoint: Endpoint) -> Result<Self> {
+        let client = Client::new(endpoint, World::real().network());
         Ok(Self(client.connect().await?))
     }
 
