@@ -141,7 +141,7 @@ impl Bench {
     const fn parts(self) -> usize {
         match self {
             Self::B8 => 3,
-            Self::B2 | Self::B3 | Self::B4 | Self::B6 | Self::B13 => 2,
+            Self::B1 | Self::B2 | Self::B3 | Self::B4 | Self::B6 | Self::B13 => 2,
             _ => 1,
         }
     }
@@ -159,7 +159,8 @@ impl Round<'_> {
     async fn measure(&self, part: usize, book: &mut Book) -> Result<()> {
         let first = part == 0;
         match self.bench {
-            Bench::B1 => rise::round(self, book, 30, Net::Host).await,
+            Bench::B1 if first => rise::round(self, book, 30, Net::Host).await,
+            Bench::B1 => rise::apart(self, book, 30).await,
             Bench::B2 => rise::round(self, book, 30, if first { Net::Bridge } else { Net::Own }).await,
             Bench::B3 => rise::round(self, book, if first { 100 } else { 200 }, Net::Host).await,
             Bench::B4 if first => again::round(self, book, 30, 1).await,
@@ -290,7 +291,7 @@ fn versions() -> Vec<String> {
         first.unwrap_or_else(|error| format!("{program}: {error}"))
     };
     vec![
-        said(&cube, &["version", "--server", "unix:///nowhere/cube.sock"]),
+        said(&cube, &["--version"]),
         said("dockerd", &["--version"]),
         said("docker", &["--version"]),
         said("docker-compose", &["--version"]),

@@ -6,9 +6,9 @@ use crate::side::Side;
 /// Sets the target of a figure's row, where there is one.
 pub fn judge(row: Row, bench: &str, figure: &str, side: Side) -> Row {
     match (bench, figure, side) {
-        ("B1", "30 up", Side::Cube) => row.at_most(1.10),
-        ("B1", "30 up", Side::Swarm) => row.at_least(3.0),
-        ("B1", "30 up", Side::Compose) => row.at_least(1.5),
+        ("B1", "30 up" | "30 up as objects of one each", Side::Cube) => row.at_most(1.10),
+        ("B1", "30 up" | "30 up as objects of one each", Side::Swarm) => row.at_least(3.0),
+        ("B1", "30 up" | "30 up as objects of one each", Side::Compose) => row.at_least(1.5),
         ("B2", "30 up on a bridge of their own", Side::Cube) => row.at_most(1.08),
         ("B2", "30 up on a bridge of their own", Side::Compose) => row.at_least(1.0),
         ("B2", "  first of 30 on a bridge of their own", Side::Cube) => row.by_itself().at_most(500.0),
