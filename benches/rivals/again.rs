@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use cube_bench::Result;
 
-use crate::Round;
+use crate::bench::Round;
 use crate::book::Book;
 use crate::plane::{Plane, SETTLE};
 use crate::seen::Seen;

@@ -5,7 +5,7 @@ use bollard::query_parameters::ListServicesOptions;
 use cube_bench::Result;
 use cube_bench::cube::{Cube, Engine};
 
-use crate::Round;
+use crate::bench::Round;
 use crate::book::Book;
 use crate::dockerd::Dockerd;
 use crate::plane::{Plane, write};

@@ -4,7 +4,7 @@ use std::time::Duration;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use cube_bench::Result;
 
-use crate::Round;
+use crate::bench::Round;
 use crate::book::Book;
 use crate::plane::{Plane, SETTLE};
 use crate::seen::Seen;

@@ -7,7 +7,7 @@ use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
 use cube_bench::Result;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::Round;
+use crate::bench::Round;
 use crate::book::Book;
 use crate::plane::Plane;
 use crate::seen::Seen;

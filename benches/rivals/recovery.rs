@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use cube_bench::Result;
 
-use crate::Round;
+use crate::bench::Round;
 use crate::book::Book;
 use crate::dockerd::Dockerd;
 use crate::plane::{Plane, SETTLE};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cube_bench::Result;
 
-use crate::Round;
+use crate::bench::Round;
 use crate::book::Book;
 use crate::plane::{Plane, SETTLE, write};
 use crate::seen::{LIMIT, Seen};

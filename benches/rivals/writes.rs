@@ -17,7 +17,7 @@ use http::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::Round;
+use crate::bench::Round;
 use crate::book::Book;
 use crate::plane::Plane;
 use crate::seen::LIMIT;
