@@ -8,6 +8,10 @@ use tokio::time::Instant;
 
 /// Wait after the first failure. Shorter would spin where the cause stays, longer would delay what passes at once.
 const FIRST: Duration = Duration::from_millis(5);
+/// The longest wait of a key that was asked for during a look that then failed: what changed may be what it failed for.
+/// Shorter would have what changes all the time tried all the time; longer would keep people waiting.
+const WOKEN: Duration = Duration::from_secs(1);
+
 /// Keys to be looked at.
 #[derive(Debug)]
 pub(super) struct Queue<K> {
@@ -73,12 +77,16 @@ impl<K: Ord + Clone> Queue<K> {
 
     /// The look is over, and failed: again after a while, `longest` at most. `chance` spreads the waits.
     pub fn failed(&mut self, key: K, now: Instant, longest: Duration, chance: u64) {
+        self.busy.remove(&key);
+        // A wish for another look must not end with the one that could not know of it.
+        let longest = match self.again.remove(&key) {
+            true => longest.min(WOKEN),
+            false => longest,
+        };
         let failures = self.failures.entry(key.clone()).or_default();
         let wait = FIRST.saturating_mul(1 << (*failures).min(16)).min(longest);
         *failures += 1;
         let wait = wait / 2 + wait.mul_f64((chance % 1024) as f64 / 2048.0);
-        self.busy.remove(&key);
-        self.again.remove(&key);
         self.add_after(key, now, wait);
     }
 
@@ -113,6 +121,8 @@ impl<K: Ord + Clone> Queue<K> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -158,5 +168,83 @@ mod tests {
             (Some("a"), None),
             "word of a change does not wait"
         );
+    }
+
+    /// What may happen to a queue; the key of an end is that one of the busy ones.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Add(u8),
+        Take,
+        Done(usize, Option<u64>),
+        Failed(usize, u32, u64),
+        Wait(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let longest = prop_oneof![Just(1_000_u64), Just(300_000)];
+        prop_oneof![
+            (0..4_u8).prop_map(Step::Add),
+            Just(Step::Take),
+            (0..4_usize, prop::option::of(0..5_000_u64)).prop_map(|(at, again)| Step::Done(at, again)),
+            (0..4_usize, 0..20_u32, longest).prop_map(|(at, before, longest)| Step::Failed(at, before, longest)),
+            prop_oneof![0..20_u64, 0..400_000_u64].prop_map(Step::Wait),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_key_that_was_asked_for_gets_its_turn_in_time_whatever_comes_between(
+            steps in prop::collection::vec(step(), 0..200),
+        ) {
+            let (mut queue, mut now) = (Queue::new(), Instant::now());
+            // By when a look was asked for that has not begun.
+            let mut wanted: BTreeMap<u8, Instant> = BTreeMap::new();
+            let mut busy: Vec<u8> = Vec::new();
+            let ms = Duration::from_millis;
+            for step in steps {
+                match step {
+                    Step::Add(key) => {
+                        queue.add(key);
+                        wanted.insert(key, now);
+                    }
+                    Step::Take => {
+                        if let Some(key) = queue.take() {
+                            prop_assert!(!busy.contains(&key), "one look at a time");
+                            wanted.remove(&key);
+                            busy.push(key);
+                        }
+                    }
+                    Step::Done(at, again) if at < busy.len() => {
+                        let key = busy.remove(at);
+                        queue.done(&key);
+                        if let Some(again) = again {
+                            queue.add_after(key, now, ms(again));
+                            let at = wanted.entry(key).or_insert(now + ms(again));
+                            *at = (*at).min(now + ms(again));
+                        }
+                    }
+                    Step::Failed(at, before, longest) if at < busy.len() => {
+                        let key = busy.remove(at);
+                        queue.failures.insert(key, before);
+                        let by = if wanted.contains_key(&key) { WOKEN } else { ms(longest) };
+                        queue.failed(key, now, ms(longest), 1023);
+                        wanted.insert(key, now + by);
+                    }
+                    Step::Done(..) | Step::Failed(..) => {}
+                    Step::Wait(wait) => {
+                        now += ms(wait);
+                        queue.due(now);
+                    }
+                }
+                for (key, by) in wanted.iter().filter(|(key, _)| !busy.contains(*key)) {
+                    let turn = queue.later.get(key).copied().or(queue.queued.contains(key).then_some(now));
+                    prop_assert!(turn.is_some_and(|turn| turn <= (*by).max(now)), "{key}: {turn:?}, wanted by {by:?}");
+                    prop_assert_eq!(queue.ready.iter().filter(|ready| *ready == key).count(), usize::from(queue.queued.contains(key)));
+                }
+                prop_assert_eq!(queue.later.len(), queue.times.len());
+            }
+        }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Decisions are short and made one after the other; their transactions are under way together and share a sync. Read
 //! [`Runner::run`] first.
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use cube_api::{event::EventType, event::ObjectReference, kinds::Kind, meta::OwnerReference};
