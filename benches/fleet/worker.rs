@@ -388,11 +388,9 @@ fn report(task: &Seen, gone: bool) -> TaskReport {
 pub fn node(name: &str) -> Node {
     let mut node = Node::default();
     node.metadata.name = name.to_owned();
-    node.metadata.labels = [
-        ("cube/node".to_owned(), name.to_owned()),
-        ("zone".to_owned(), zone(name)),
-    ]
-    .into();
+    let labels = [("cube/node", name.to_owned()), ("zone", zone(name))];
+    let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value));
+    node.metadata.labels = labels.collect();
     let resources = &mut node.status.capacity;
     resources.cpu = Quantity::from_milli(CPUS * 1000);
     resources.memory = Quantity::bytes(MEMORY);

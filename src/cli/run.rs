@@ -138,7 +138,7 @@ impl Args {
         let mut task = Task::default();
         task.metadata.namespace = Some(context.namespace().to_owned());
         task.metadata.name = self.name.clone().unwrap_or_else(|| name_of(image));
-        task.spec = TaskSpec {
+        *task.spec = TaskSpec {
             image: image.to_owned(),
             args: self.command.clone(),
             env: self.env.clone(),

@@ -9,13 +9,20 @@ use cube_api::{
     revision::Revision,
     task::Task,
 };
-use cube_plan::deployment::{Action, Decision, Look, decide};
+use cube_plan::deployment::{Action, Decision, Look, WaitingOn, decide};
 
 use super::runner::{Change, Hand, Outcome, Tell, View};
 use crate::{
     registry::{Object, Write},
     store::Key,
 };
+
+/// A look at so many Tasks costs next to nothing.
+const FEW: usize = 16;
+/// After a look at more the Deployment is left alone for so long a Task, so that many Tasks that change one after the other
+/// do not have all of them looked at each time: a look at one takes some microseconds. Longer would hold up rolls.
+const PACE: Duration = Duration::from_micros(200);
+const LONGEST: Duration = Duration::from_millis(100);
 
 pub(super) struct Deployments;
 
@@ -78,11 +85,18 @@ impl Hand for Deployments {
         });
         let tell = tell.collect();
         let again = decision.again.map(|at| at.duration_since(view.now));
+        let rest = match decision.waiting {
+            // There is more to do.
+            WaitingOn::NextLook => Duration::ZERO,
+            _ if tasks.len() <= FEW => Duration::ZERO,
+            _ => (PACE * tasks.len() as u32).min(LONGEST),
+        };
         let writes = writes(&object, &around, decision);
         Outcome {
             transactions: if writes.is_empty() { Vec::new() } else { vec![writes] },
             tell,
             again: again.and_then(|again| Duration::try_from(again).ok()),
+            rest,
         }
     }
 }

@@ -203,6 +203,7 @@ impl Hand for Nodes {
             transactions: writes(object.as_ref(), &there, &decision, view.now),
             tell: told,
             again: decision.again.and_then(|again| Duration::try_from(again).ok()),
+            ..Outcome::default()
         }
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Queue<K> {
     again: BTreeSet<K>,
     later: BTreeMap<K, Instant>,
     times: BTreeSet<(Instant, K)>,
+    /// Those that were looked at a moment ago: not again before.
+    resting: BTreeMap<K, Instant>,
     failures: BTreeMap<K, u32>,
 }
 
@@ -34,14 +36,17 @@ impl<K: Ord + Clone> Queue<K> {
             again: BTreeSet::new(),
             later: BTreeMap::new(),
             times: BTreeSet::new(),
+            resting: BTreeMap::new(),
             failures: BTreeMap::new(),
         }
     }
 
-    /// The key is to be looked at now; while it is busy, once more after that.
+    /// The key is to be looked at now; while it is busy or rests, once more after that.
     pub fn add(&mut self, key: K) {
         if self.busy.contains(&key) {
             self.again.insert(key);
+        } else if let Some(until) = self.resting.get(&key) {
+            self.add_at(key, *until);
         } else if self.queued.insert(key.clone()) {
             self.forget_time(&key);
             self.ready.push_back(key);
@@ -54,6 +59,10 @@ impl<K: Ord + Clone> Queue<K> {
             return;
         }
         let at = now + wait;
+        self.add_at(key, at);
+    }
+
+    fn add_at(&mut self, key: K, at: Instant) {
         if self.later.get(&key).is_none_or(|there| at < *there) {
             self.forget_time(&key);
             self.later.insert(key.clone(), at);
@@ -69,9 +78,10 @@ impl<K: Ord + Clone> Queue<K> {
         Some(key)
     }
 
-    /// The look is over, and went well.
-    pub fn done(&mut self, key: &K) {
+    /// The look is over, and went well. Until `rests`, the key is not looked at again.
+    pub fn done(&mut self, key: &K, rests: Option<Instant>) {
         self.failures.remove(key);
+        self.resting.extend(rests.map(|until| (key.clone(), until)));
         self.idle(key);
     }
 
@@ -92,6 +102,7 @@ impl<K: Ord + Clone> Queue<K> {
 
     /// Takes up what is due.
     pub fn due(&mut self, now: Instant) {
+        self.resting.retain(|_, until| *until > now);
         while self.times.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, key)) = self.times.pop_first() {
                 self.later.remove(&key);
@@ -136,7 +147,7 @@ mod tests {
         queue.add("a");
         assert_eq!(queue.take(), Some("b"));
         assert_eq!(queue.take(), None, "a is busy");
-        queue.done(&"a");
+        queue.done(&"a", None);
         assert_eq!(queue.take(), Some("a"));
         assert_eq!(queue.take(), None);
 
@@ -154,7 +165,7 @@ mod tests {
             assert_eq!(queue.take(), Some("a"));
             assert_eq!(queue.next_due(), None);
         }
-        queue.done(&"a");
+        queue.done(&"a", None);
         queue.add("a");
         queue.take();
         queue.failed("a", Instant::now(), Duration::from_secs(30), 0);
@@ -175,7 +186,7 @@ mod tests {
     enum Step {
         Add(u8),
         Take,
-        Done(usize, Option<u64>),
+        Done(usize, Option<u64>, Option<u64>),
         Failed(usize, u32, u64),
         Wait(u64),
     }
@@ -185,7 +196,8 @@ mod tests {
         prop_oneof![
             (0..4_u8).prop_map(Step::Add),
             Just(Step::Take),
-            (0..4_usize, prop::option::of(0..5_000_u64)).prop_map(|(at, again)| Step::Done(at, again)),
+            (0..4_usize, prop::option::of(0..5_000_u64), prop::option::of(0..100_u64))
+                .prop_map(|(at, again, rest)| Step::Done(at, again, rest)),
             (0..4_usize, 0..20_u32, longest).prop_map(|(at, before, longest)| Step::Failed(at, before, longest)),
             prop_oneof![0..20_u64, 0..400_000_u64].prop_map(Step::Wait),
         ]
@@ -201,13 +213,17 @@ mod tests {
             let (mut queue, mut now) = (Queue::new(), Instant::now());
             // By when a look was asked for that has not begun.
             let mut wanted: BTreeMap<u8, Instant> = BTreeMap::new();
+            // Until when it is left alone.
+            let mut rested: BTreeMap<u8, Instant> = BTreeMap::new();
             let mut busy: Vec<u8> = Vec::new();
             let ms = Duration::from_millis;
             for step in steps {
                 match step {
                     Step::Add(key) => {
                         queue.add(key);
-                        wanted.insert(key, now);
+                        let by = rested.get(&key).map_or(now, |rested| now.max(*rested));
+                        let at = wanted.entry(key).or_insert(by);
+                        *at = (*at).min(by);
                     }
                     Step::Take => {
                         if let Some(key) = queue.take() {
@@ -216,13 +232,19 @@ mod tests {
                             busy.push(key);
                         }
                     }
-                    Step::Done(at, again) if at < busy.len() => {
+                    Step::Done(at, again, rest) if at < busy.len() => {
                         let key = busy.remove(at);
-                        queue.done(&key);
+                        let rests = rest.map(|rest| now + ms(rest));
+                        queue.done(&key, rests);
+                        rested.insert(key, rests.unwrap_or(now));
+                        if let Some(by) = wanted.get_mut(&key) {
+                            *by = (*by).max(rested[&key]);
+                        }
                         if let Some(again) = again {
                             queue.add_after(key, now, ms(again));
-                            let at = wanted.entry(key).or_insert(now + ms(again));
-                            *at = (*at).min(now + ms(again));
+                            let by = rested[&key].max(now + ms(again));
+                            let at = wanted.entry(key).or_insert(by);
+                            *at = (*at).min(by);
                         }
                     }
                     Step::Failed(at, before, longest) if at < busy.len() => {

@@ -114,6 +114,7 @@ impl Hand for Rebalance {
             }],
             transactions: vec![vec![Write::Evict { task, eviction }]],
             again: Duration::try_from(turn).ok(),
+            ..Outcome::default()
         }
     }
 }

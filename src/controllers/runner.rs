@@ -101,6 +101,8 @@ pub(super) struct Outcome {
     pub tell: Vec<Tell>,
     /// Look again after this time.
     pub again: Option<Duration>,
+    /// However much changes, not again before this time has passed.
+    pub rest: Duration,
 }
 
 /// Something to tell people.
@@ -120,6 +122,7 @@ struct Finished {
     failed: Option<ApiError>,
     tell: Vec<Tell>,
     again: Option<Duration>,
+    rest: Duration,
 }
 
 /// The runner.
@@ -189,6 +192,7 @@ impl Runner {
                         failed: None,
                         tell: outcome.tell,
                         again: outcome.again,
+                        rest: outcome.rest,
                     };
                     finish(
                         &mut self.queue,
@@ -308,6 +312,7 @@ fn carry_out(
             failed,
             tell: outcome.tell,
             again: outcome.again,
+            rest: outcome.rest,
         }
     })
 }
@@ -320,6 +325,7 @@ fn finish(queue: &mut Queue<Place>, recorder: &Recorder, world: &World, finished
         failed,
         tell,
         again,
+        rest,
     } = finished;
     let now = Instant::now();
     if let Some(error) = failed {
@@ -355,7 +361,7 @@ fn finish(queue: &mut Queue<Place>, recorder: &Recorder, world: &World, finished
     {
         recorder.event(about, kind, reason, message);
     }
-    queue.done(&place);
+    queue.done(&place, (!rest.is_zero()).then(|| now + rest));
     if let Some(wait) = again {
         queue.add_after(place, now, wait);
     }

@@ -111,7 +111,7 @@ pub fn tell_there(node: &mut Node, volumes: &BTreeSet<String>, images: Vec<Named
 pub fn node(identity: &Identity, engine: Result<&EngineInfo, &str>, before: &Node, now: Timestamp) -> Node {
     let mut node = before.clone();
     node.metadata.name = identity.name.clone();
-    node.metadata.labels = identity.labels.clone();
+    node.metadata.labels = identity.labels.clone().into();
     node.metadata
         .labels
         .insert(NODE_LABEL.to_owned(), identity.name.clone());
@@ -174,7 +174,10 @@ pub fn merged(before: Option<&Node>, told: &Node) -> Node {
     for label in given(&node, GIVEN_LABELS) {
         node.metadata.labels.remove(&label);
     }
-    node.metadata.labels.extend(told.metadata.labels.clone());
+    let labels = told.metadata.labels.iter();
+    node.metadata
+        .labels
+        .extend(labels.map(|(name, value)| (name.clone(), value.clone())));
     let taint_name = |taint: &Taint| format!("{}:{:?}", taint.key, taint.effect);
     let old = given(&node, GIVEN_TAINTS);
     node.spec.taints.retain(|taint| !old.contains(&taint_name(taint)));
@@ -247,13 +250,13 @@ mod tests {
             ..Taint::default()
         };
         let mut told = Node::default();
-        told.metadata.labels = [label("disk"), label("zone")].into();
+        told.metadata.labels = BTreeMap::from([label("disk"), label("zone")]).into();
         told.spec.taints = vec![taint("gpu")];
         let mut node = merged(None, &told);
         node.metadata.labels.insert("theirs".to_owned(), "y".to_owned());
         node.spec.taints.push(taint("theirs"));
         node.spec.unschedulable = true;
-        told.metadata.labels = [label("zone")].into();
+        told.metadata.labels = BTreeMap::from([label("zone")]).into();
         told.spec.taints = vec![];
         let node = merged(Some(&node), &told);
         let labels: Vec<&String> = node.metadata.labels.keys().collect();

@@ -5,10 +5,10 @@ use std::{any::Any, sync::OnceLock};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{
-    Serialize,
+    Deserialize, Serialize,
     de::{DeserializeOwned, value::MapDeserializer},
 };
-use serde_json::{Value, json};
+use serde_json::{Value, de::SliceRead, json};
 
 use crate::{
     API_VERSION, deployment::Deployment, event::Event, meta::ObjectMeta, namespace::Namespace, node::Node,
@@ -84,12 +84,17 @@ pub trait Resource: Serialize + DeserializeOwned + JsonSchema + Clone + Default 
 }
 
 /// Reads an object from its text; `apiVersion` and `kind` are passed over.
-fn read_text<K: Resource>(text: &[u8]) -> Result<K, serde_json::Error> {
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    let object = K::deserialize(Typeless(&mut reader))?;
+fn read_text<'a, K: Resource>(
+    text: &'a [u8],
+    read: impl for<'b> FnOnce(Typeless<&'b mut Text<'a>>) -> Result<K, serde_json::Error>,
+) -> Result<Box<dyn AnyResource>, serde_json::Error> {
+    let mut reader = Text::from_slice(text);
+    let object = read(Typeless(&mut reader))?;
     reader.end()?;
-    Ok(object)
+    Ok(Box::new(object))
 }
+
+type Text<'a> = serde_json::Deserializer<SliceRead<'a>>;
 
 /// An object of whatever kind, decoded.
 pub trait AnyResource: Any + Send + Sync {
@@ -153,8 +158,12 @@ macro_rules! kinds {
             /// # Errors
             /// Where the text is no JSON, or has not the kind's shape.
             pub fn decode_text(self, text: &[u8]) -> Result<Box<dyn AnyResource>, serde_json::Error> {
-                match self { $(Kind::$name => read_text::<$name>(text)
-                    .map(|object| Box::new(object) as Box<dyn AnyResource>),)* }
+                match self {
+                    // There may be more of them than of all others together.
+                    Kind::Task => read_text(text, |text| Task::read_shared(text)),
+                    $(#[allow(unreachable_patterns, reason = "one kind is named above")]
+                    Kind::$name => read_text::<$name>(text, |text| $name::deserialize(text)),)*
+                }
             }
 
             /// An object of the kind that says nothing.

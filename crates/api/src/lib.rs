@@ -20,6 +20,7 @@ pub mod revision;
 pub mod selector;
 pub mod settings;
 pub mod shape;
+pub mod shared;
 pub mod source;
 pub mod survey;
 pub mod task;

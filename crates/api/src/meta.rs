@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::is_default;
+use crate::{
+    is_default,
+    shared::{Pool, Shared},
+};
 
 /// The prefix that labels and annotations of Cube's own bear; users cannot set such labels.
 pub const OWN_PREFIX: &str = "cube.";
@@ -44,7 +47,7 @@ pub struct ObjectMeta {
     pub namespace: Option<String>,
     /// Labels, to select by. Example: `{app: web}`.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Shared<BTreeMap<String, String>>,
     /// Annotations: notes that nothing selects by.
     #[serde(default, skip_serializing_if = "is_default")]
     pub annotations: BTreeMap<String, String>,
@@ -70,7 +73,7 @@ pub struct ObjectMeta {
     pub deletion_grace_period_seconds: Option<u64>,
     /// Objects that this one belongs to; when all are gone, it goes too.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub owner_references: Vec<OwnerReference>,
+    pub owner_references: Shared<Vec<OwnerReference>>,
     /// Names that hold the object back from being removed, until each has been taken off.
     #[serde(default, skip_serializing_if = "is_default")]
     pub finalizers: Vec<String>,
@@ -80,6 +83,14 @@ pub struct ObjectMeta {
 }
 
 impl ObjectMeta {
+    /// Has those parts be others', that others have too.
+    pub(crate) fn share(&mut self) {
+        static LABELS: Pool<BTreeMap<String, String>> = Pool::new();
+        static OWNERS: Pool<Vec<OwnerReference>> = Pool::new();
+        LABELS.share(&mut self.labels);
+        OWNERS.share(&mut self.owner_references);
+    }
+
     /// The namespace, or `""` for an object of the whole cluster.
     pub fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or("")

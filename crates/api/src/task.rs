@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::value::RawValue;
 
 use crate::{
     condition::Condition,
@@ -13,6 +14,7 @@ use crate::{
     placement::{Affinity, PreemptionPolicy, SchedulingPolicy, TopologySpreadConstraint},
     probe::{ImageHealthcheck, Probe, ProbeStatus},
     quantity::Quantity,
+    shared::{Pool, Shared},
 };
 
 /// One container, run once or kept running, on one node.
@@ -23,10 +25,40 @@ pub struct Task {
     #[serde(default)]
     pub metadata: ObjectMeta,
     /// What is wished.
-    pub spec: TaskSpec,
+    pub spec: Shared<TaskSpec>,
     /// What is seen.
     #[serde(default, skip_serializing_if = "is_default")]
     pub status: TaskStatus,
+}
+
+/// A Task's text, its wish not read yet.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Text<'a> {
+    #[serde(default)]
+    metadata: ObjectMeta,
+    #[serde(borrow)]
+    spec: &'a RawValue,
+    #[serde(default)]
+    status: TaskStatus,
+}
+
+impl Task {
+    /// Reads a Task; its wish is read only where no other Task has the same text of it.
+    pub(crate) fn read_shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        static SPECS: Pool<TaskSpec> = Pool::new();
+        let mut text = Text::deserialize(deserializer)?;
+        text.metadata.share();
+        let spec = text.spec.get();
+        let spec = SPECS
+            .get(spec, || serde_json::from_str(spec))
+            .map_err(D::Error::custom)?;
+        Ok(Self {
+            metadata: text.metadata,
+            spec,
+            status: text.status,
+        })
+    }
 }
 
 /// A Task to be made: what a Deployment makes its Tasks from.
@@ -37,7 +69,7 @@ pub struct TaskTemplate {
     #[serde(default, skip_serializing_if = "is_default")]
     pub metadata: TemplateMeta,
     /// What each Task is to be.
-    pub spec: TaskSpec,
+    pub spec: Shared<TaskSpec>,
 }
 
 /// Metadata of a template.

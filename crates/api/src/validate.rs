@@ -363,7 +363,7 @@ mod tests {
         };
         let wrong = |owners: Vec<crate::meta::OwnerReference>| {
             let meta = ObjectMeta {
-                owner_references: owners,
+                owner_references: owners.into(),
                 ..ObjectMeta::default()
             };
             let paths = metadata(&meta).into_iter().map(|error| error.path.to_string());

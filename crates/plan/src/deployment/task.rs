@@ -7,6 +7,7 @@ use cube_api::{
     hash,
     kinds::Kind,
     meta::{DEPLOYMENT_LABEL, ObjectMeta, OwnerReference, PULL_ANNOTATION, RESTARTED_ANNOTATION, REVISION_LABEL},
+    shared::Shared,
     task::{Task, TaskSpec},
 };
 
@@ -66,7 +67,7 @@ pub(super) fn make(look: &Look, current: &Current) -> Task {
     let mut metadata = ObjectMeta {
         generate_name: Some(format!("{}-{}-", stem(deployment), current.number())),
         namespace: deployment.metadata.namespace.clone(),
-        labels: labels(look, current, &BTreeMap::new()),
+        labels: labels(look, current, &BTreeMap::new()).into(),
         annotations: annotations(look, current, &BTreeMap::new()),
         ..ObjectMeta::default()
     };
@@ -83,7 +84,7 @@ pub(super) fn make(look: &Look, current: &Current) -> Task {
 pub(super) fn changed(look: &Look, current: &Current, task: &Task, held: bool) -> Option<Task> {
     let meta = &task.metadata;
     let (labels, annotations) = (
-        labels(look, current, &meta.labels),
+        Shared::from(labels(look, current, &meta.labels)),
         annotations(look, current, &meta.annotations),
     );
     let mut spec = look.deployment.spec.template.spec.clone();

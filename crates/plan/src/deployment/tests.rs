@@ -235,7 +235,10 @@ fn the_first_look_makes_the_revision_and_its_tasks_in_one() {
     let labels = [("app", "web"), (DEPLOYMENT_LABEL, "web"), (REVISION_LABEL, "1")];
     assert_eq!(
         task.metadata.labels,
-        labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+        labels
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
     );
     assert_eq!(task.metadata.annotations.len(), 2);
     let owner = task.metadata.controller().unwrap();

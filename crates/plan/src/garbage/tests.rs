@@ -21,7 +21,8 @@ fn child(deleting: bool, block: bool) -> ObjectMeta {
         uid: "owner".to_owned(),
         block_owner_deletion: block,
         ..OwnerReference::default()
-    }];
+    }]
+    .into();
     meta
 }
 

@@ -42,7 +42,7 @@ fn with_data(name: &str) -> Task {
 fn replaced(name: &str) -> Task {
     let mut task = plain(name);
     let owner = json!({ "apiVersion": "cube/v1", "kind": "Deployment", "name": "d", "uid": "d", "controller": true });
-    task.metadata.owner_references = vec![serde_json::from_value(owner).unwrap()];
+    task.metadata.owner_references = vec![serde_json::from_value(owner).unwrap()].into();
     task
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use cube_api::{
     node::{Taint, TaintEffect},
     placement::{NodeSelector, PreferredNodes, SchedulingPolicy, TaskAffinityTerm, WhenUnsatisfiable},
+    shared::Shared,
     task::{NetworkMode, Protocol, Task, TaskSpec, TolerationOperator},
 };
 
@@ -52,7 +53,7 @@ pub struct Demand {
     /// Its namespace.
     pub namespace: String,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Shared<BTreeMap<String, String>>,
 }
 
 /// Tasks, and the label whose value makes nodes near to one another.

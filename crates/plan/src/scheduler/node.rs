@@ -7,6 +7,7 @@ use std::{
 use cube_api::{
     condition::{self, DISK_PRESSURE, MEMORY_PRESSURE, READY, Truth},
     node::{Node, Taint},
+    shared::Shared,
     task::Protocol,
 };
 
@@ -43,7 +44,7 @@ pub struct NodeState {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Said {
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Shared<BTreeMap<String, String>>,
     /// Its taints.
     pub taints: Vec<Taint>,
     /// Nothing new is placed here.

@@ -70,7 +70,8 @@ fn of(controller: &str, mut task: Task) -> Task {
         uid: controller.to_owned(),
         controller: true,
         ..Default::default()
-    }];
+    }]
+    .into();
     task
 }
 
