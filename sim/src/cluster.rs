@@ -94,6 +94,8 @@ pub struct Cluster {
     pub dockers: BTreeMap<String, Docker>,
     /// What is held against it.
     pub oracle: Oracle,
+    /// Whether any process was killed.
+    pub killed: bool,
     chance: Chance,
     machines: BTreeMap<String, Machine>,
     /// The cluster's id.
@@ -161,6 +163,7 @@ impl Cluster {
             layout,
             history,
             net,
+            killed: false,
             platter,
             folders,
             dockers,
@@ -390,6 +393,7 @@ impl Cluster {
             process.kill();
         }
         let starts = machine.starts;
+        self.killed = true;
         self.history
             .note(name, if power { "loses its power" } else { "is killed" });
         self.net.cut(name, None);

@@ -161,6 +161,11 @@ impl Platter {
         inner.fault = Fault::None;
     }
 
+    /// The file's length in bytes.
+    pub fn size(&self) -> usize {
+        self.inner().cache.length
+    }
+
     /// Whether it has failed since it was last asked.
     pub fn has_failed(&self) -> bool {
         std::mem::take(&mut self.inner().failed)

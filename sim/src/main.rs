@@ -2,6 +2,7 @@
 //!
 //! The control plane is Cube's own code, unchanged: store, server, controllers, scheduler, workers, directory source. What is
 //! simulated is what surrounds it: time, chance, disk, network, files, engines. Read `run.rs` first.
+mod bounds;
 mod chance;
 mod cluster;
 mod directory;

@@ -77,6 +77,11 @@ impl Cabinet {
         })
     }
 
+    /// The length of all files in bytes.
+    pub fn size(&self) -> usize {
+        self.inner().files.values().map(|note| note.now.len()).sum()
+    }
+
     /// Whether there is no room any more.
     pub fn set_full(&self, full: bool) {
         self.inner().full = full;

@@ -116,6 +116,13 @@ impl Oracle {
         inner.store.revision()
     }
 
+    /// The bytes of all objects.
+    pub fn live_bytes(&self) -> usize {
+        let inner = self.inner();
+        let sizes = inner.store.model.values().map(|object| object.record().bytes.len());
+        sizes.sum()
+    }
+
     /// The revision of an object, if it is there.
     pub fn revision_of(&self, key: &str) -> Option<u64> {
         let mut inner = self.inner();

@@ -6,6 +6,7 @@ use cube_api::kinds::Kind;
 use tokio::time::Instant;
 
 use crate::{
+    bounds::Held,
     chance::Chance,
     cluster::{Cluster, MANAGER},
     history::{History, Violation},
@@ -237,6 +238,12 @@ impl Run {
             tokio::time::sleep(LOOK).await;
         }
         self.history.note("oracle", "all is as it should be");
+        let held = Held::of(&self.cluster);
+        self.history.note("oracle", format_args!("{held}"));
+        if let Some(what) = held.too_much() {
+            self.history
+                .violated("I15: what is held is bounded", format_args!("{what}: {held}"));
+        }
         if self.cluster.oracle.is_restless() {
             return;
         }
