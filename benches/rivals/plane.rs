@@ -12,7 +12,7 @@ use cube_bench::straight::Straight;
 
 use crate::dockerd::Dockerd;
 use crate::seen::{LIMIT, Seen};
-use crate::side::{Net, Side, Wish};
+use crate::side::{Manners, Net, Side, Wish};
 
 /// More under way bring this engine nothing (`docs/benchmarks.md`, the figures of fifty).
 const IN_FLIGHT: usize = 4;
@@ -165,7 +165,15 @@ impl Plane {
     pub async fn down(&mut self, dockerd: &Dockerd, wish: &Wish) -> Result<Instant> {
         let began = Instant::now();
         match self {
-            Self::Engine { straight, ids } => straight.down_within(std::mem::take(ids), IN_FLIGHT, wish.grace).await?,
+            Self::Engine { straight, ids } => {
+                // Where the time is spent waiting, all wait at once.
+                let in_flight = if wish.manners == Manners::Ignores {
+                    ids.len()
+                } else {
+                    IN_FLIGHT
+                };
+                straight.down_within(std::mem::take(ids), in_flight, wish.grace).await?;
+            }
             Self::Cube { cube, .. } => {
                 let file = file(dockerd, "cube.yaml");
                 tokio::task::block_in_place(|| cube.run(&["delete", "-f", &file.to_string_lossy(), "--wait=false"]))?;

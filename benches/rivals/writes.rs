@@ -45,6 +45,8 @@ pub async fn round(round: &Round<'_>, book: &mut Book) -> Result<()> {
         bench, side, dockerd, ..
     } = *round;
     let spell = if round.effort.small { SPELL / 10 } else { SPELL };
+    // The engine has just written its image: that is not to be waited for here.
+    dockerd.ask("sync", &[]).await?;
     let store = match side {
         Side::Disk => {
             let rate = append_and_sync(dockerd.files(), spell)?;
