@@ -7,14 +7,17 @@ use crate::{Fleet, Result};
 
 /// What follows a change (Events, statuses of Deployments) is over when nothing was written for so long.
 const QUIET: Duration = Duration::from_secs(3);
+/// The same where next to nothing happens.
+const SOON_QUIET: Duration = Duration::from_millis(300);
 const WATCHED: Duration = Duration::from_secs(20);
 
 impl Fleet {
     /// Waits until nothing is written any more.
     pub async fn rest(&self) -> Result<()> {
+        let quiet = if self.size.small { SOON_QUIET } else { QUIET };
         let mut revision = self.manager.revision().await?;
         for _ in 0..100 {
-            tokio::time::sleep(QUIET).await;
+            tokio::time::sleep(quiet).await;
             let now = self.manager.revision().await?;
             if now == revision {
                 return Ok(());

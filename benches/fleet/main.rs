@@ -9,12 +9,19 @@
 //!   └────────── figures: time, processor of each side, memory, writes ──────────┘
 //! ```
 #![allow(missing_docs, reason = "a program of its own")]
+mod change;
 mod crew;
+mod durable;
 mod idle;
+mod lists;
+mod loss;
 mod manager;
+mod overload;
+mod probe;
 mod restart;
 mod rise;
 mod socket;
+mod watches;
 mod wish;
 mod worker;
 
@@ -56,11 +63,19 @@ pub struct Fleet {
     pub wish: Wish,
 }
 
-const NAMES: [&str; 2] = ["idle", "restart"];
+const NAMES: [&str; 8] = [
+    "idle", "change", "watches", "lists", "durable", "overload", "loss", "restart",
+];
 
 async fn measure(fleet: &mut Fleet, name: &str) -> Result<Vec<Row>> {
     match name {
         "idle" => fleet.idle().await,
+        "change" => fleet.change().await,
+        "watches" => fleet.watches().await,
+        "lists" => fleet.lists().await,
+        "durable" => fleet.durable().await,
+        "overload" => fleet.overload().await,
+        "loss" => fleet.loss().await,
         _ => fleet.restart().await,
     }
 }
@@ -117,6 +132,10 @@ fn read(arguments: &[String]) -> Option<(Size, Vec<String>)> {
     }
     if names.is_empty() {
         names = NAMES.map(str::to_owned).to_vec();
+        if size.small {
+            // It takes a minute, whatever is lost.
+            names.retain(|name| name != "loss");
+        }
     }
     names.retain(|name| !name.is_empty());
     Some((size, names))

@@ -31,6 +31,15 @@ impl Wire {
         Ok((code, answer.into_body().collect().await?.to_bytes()))
     }
 
+    /// Sends a merge patch; gives the code and the whole answer.
+    pub async fn patch(&mut self, target: &str, body: impl Into<Bytes>) -> Result<(u16, Bytes)> {
+        let answer = self
+            .ask(Method::PATCH, target, "application/merge-patch+json", body)
+            .await?;
+        let code = answer.status().as_u16();
+        Ok((code, answer.into_body().collect().await?.to_bytes()))
+    }
+
     /// Sends a request; the answer's body is still to come.
     pub async fn begin(
         &mut self,
@@ -38,11 +47,21 @@ impl Wire {
         target: &str,
         body: impl Into<Bytes>,
     ) -> Result<http::Response<hyper::body::Incoming>> {
+        self.ask(method, target, "application/json", body).await
+    }
+
+    async fn ask(
+        &mut self,
+        method: Method,
+        target: &str,
+        form: &str,
+        body: impl Into<Bytes>,
+    ) -> Result<http::Response<hyper::body::Incoming>> {
         let request = Request::builder()
             .method(method)
             .uri(target)
             .header(header::HOST, "localhost")
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, form)
             .body(Full::new(body.into()))?;
         self.0.ready().await?;
         Ok(self.0.send_request(request).await?)

@@ -72,6 +72,15 @@ pub struct List {
     pub items: Vec<Object>,
 }
 
+/// A piece of a list.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Its objects, and the revision at which it was so, the same for all pieces of a list.
+    pub list: List,
+    /// The key of its last object, where more follow.
+    pub rest: Option<Key>,
+}
+
 impl Registry {
     /// The registry over a store; the namespace `default` is made if it is missing.
     ///
@@ -131,6 +140,39 @@ impl Registry {
     /// The objects of a kind that the filter means.
     pub fn list_filtered(&self, kind: Kind, filter: &Filter) -> List {
         list(&self.snapshot(), kind, filter)
+    }
+
+    /// At most so many of them: the first, or those after a key, as they were at the first piece's revision. No piece is
+    /// held for the next: each is found anew.
+    ///
+    /// # Errors
+    /// 410 when it is not known any more how it was then.
+    pub fn list_piece(
+        &self,
+        kind: Kind,
+        filter: &Filter,
+        most: usize,
+        after: Option<(u64, &Key)>,
+    ) -> Result<Piece, ApiError> {
+        let snapshot = match after {
+            Some((revision, _)) => self.store.snapshot_at(revision).map_err(watch::refused)?,
+            None => self.snapshot(),
+        };
+        if only_key(kind, filter).is_some() {
+            let list = list(&snapshot, kind, filter);
+            return Ok(Piece { list, rest: None });
+        }
+        let prefix = prefix(kind, filter);
+        let begin = after.map_or(prefix.as_str(), |(_, key)| key.as_str());
+        // No key is the prefix alone.
+        let objects = snapshot.range_after(&prefix, begin).cloned().map(Object::new);
+        let mut objects = objects.filter(|object| filter.matches(object));
+        let items: Vec<Object> = objects.by_ref().take(most).collect();
+        let last = items.last().map(|object| object.record().key.clone());
+        let rest = objects.next().and(last);
+        let revision = snapshot.revision();
+        let list = List { revision, items };
+        Ok(Piece { list, rest })
     }
 }
 

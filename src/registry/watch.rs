@@ -187,7 +187,7 @@ impl ObjectWatch {
     }
 }
 
-fn refused(error: WatchError) -> ApiError {
+pub(super) fn refused(error: WatchError) -> ApiError {
     match error {
         WatchError::Compacted { asked, compacted } => ApiError::expired(asked, compacted),
         // Kubernetes says 504 here; kube-rs lists again for 410 alone.

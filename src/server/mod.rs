@@ -29,6 +29,7 @@ mod logs;
 mod metrics;
 mod objects;
 mod openapi;
+mod pages;
 mod params;
 mod placement;
 mod rebalance;

@@ -13,6 +13,7 @@ use super::{
     answer::{self, Refusal},
     exec, logs,
     metrics::Labels,
+    pages::Place,
     params::Params,
     placement,
     render::Renderer,
@@ -191,20 +192,28 @@ impl Call {
     fn list(self) -> Result<Response, Refusal> {
         let filter = self.params.filter(self.target.kind, self.target.namespace.as_deref())?;
         self.check_revision_match()?;
-        if self.params.get("continue").is_some_and(|token| !token.is_empty()) {
-            // Lists are never cut, so no such token is ours.
-            let message = "the provided continue parameter is not known; list again without it";
-            return Err(Refusal::new(410, "Expired", message));
-        }
+        let (registry, kind) = (&self.server.registry, self.target.kind);
+        let place = match self.params.get("continue").filter(|token| !token.is_empty()) {
+            Some(_) if self.params.revision()?.is_some() => {
+                let message = "specifying resource version is not allowed when using continue";
+                return Err(ApiError::bad_request(message).into());
+            }
+            Some(token) => Some(Place::read(token, kind, &filter)?),
+            None => None,
+        };
         self.reachable_revision()?;
-        let list = self.server.registry.list_filtered(self.target.kind, &filter);
+        let after = place.as_ref().map(|(revision, key)| (*revision, key));
+        let most = self.params.limit()?.unwrap_or(usize::MAX);
+        let piece = registry.list_piece(kind, &filter, most, after)?;
+        let rest = Place::after(&piece);
+        let list = piece.list;
         if let Some(asked) = self.params.revision()?
             && self.params.revision_match() == Some("Exact")
             && asked != list.revision
         {
             return Err(ApiError::expired(asked, list.revision).into());
         }
-        Ok(answer::json(StatusCode::OK, self.renderer.list(&list)))
+        Ok(answer::json(StatusCode::OK, self.renderer.list(&list, rest)))
     }
 
     /// What is newest is always served, so an older revision is no matter; but one that is not there yet is.

@@ -257,7 +257,7 @@ fn add_paths(paths: &mut Map<String, Value>, kind: Kind) {
 
 const WRITE: [&str; 3] = ["dryRun", "fieldManager", "fieldValidation"];
 const DELETE: [&str; 3] = ["dryRun", "gracePeriodSeconds", "propagationPolicy"];
-const READ_MANY: [&str; 8] = [
+const READ_MANY: [&str; 10] = [
     "labelSelector",
     "fieldSelector",
     "resourceVersion",
@@ -266,6 +266,8 @@ const READ_MANY: [&str; 8] = [
     "allowWatchBookmarks",
     "sendInitialEvents",
     "timeoutSeconds",
+    "limit",
+    "continue",
 ];
 
 fn operation(kind: Kind, action: &str, parameters: &[&str]) -> Value {
@@ -301,7 +303,7 @@ fn operation(kind: Kind, action: &str, parameters: &[&str]) -> Value {
 fn query_parameter(name: &str) -> Value {
     let json_type = match name {
         "watch" | "allowWatchBookmarks" | "sendInitialEvents" => "boolean",
-        "timeoutSeconds" | "gracePeriodSeconds" => "integer",
+        "timeoutSeconds" | "gracePeriodSeconds" | "limit" => "integer",
         _ => "string",
     };
     json!({ "name": name, "in": "query", "schema": { "type": json_type, "uniqueItems": true } })

@@ -118,6 +118,12 @@ impl Params {
         Ok(seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs))
     }
 
+    /// So many objects are wished at once at most; none: all.
+    pub fn limit(&self) -> Result<Option<usize>, Refusal> {
+        let limit = self.number("limit")?.filter(|limit| *limit > 0);
+        Ok(limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)))
+    }
+
     pub fn grace_seconds(&self) -> Result<Option<u64>, Refusal> {
         self.number("gracePeriodSeconds")
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     accept::{Form, MetaVersion},
+    pages::Place,
     params::Params,
     table::{Include, Table},
     target::{Api, Target},
@@ -41,20 +42,22 @@ impl Renderer {
         text
     }
 
-    /// A list.
-    pub fn list(&self, list: &List) -> Vec<u8> {
+    /// A list, and where it goes on.
+    pub fn list(&self, list: &List, rest: Option<Place>) -> Vec<u8> {
         let mut text = Vec::new();
+        let mut head = json!({ "resourceVersion": list.revision.to_string() });
+        if let Some(rest) = rest {
+            head["continue"] = rest.token().into();
+        }
         if let Form::Table(version) = self.form {
             let now = self.world.now();
-            self.table(version)
-                .write(&mut text, &list.items, list.revision, now, true);
+            self.table(version).write(&mut text, &list.items, &head, now, true);
             return text;
         }
         let (version, kind) = match self.form {
             Form::Metadata(version) => (version.as_str(), "PartialObjectMetadata"),
             Form::Plain | Form::Table(_) => (self.api_version(), self.kind.info().kind),
         };
-        let head = json!({ "resourceVersion": list.revision.to_string() });
         text.extend_from_slice(
             format!(r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":{head},"items":["#).as_bytes(),
         );
@@ -110,8 +113,8 @@ impl Renderer {
             Form::Plain => self.plain(text, object),
             Form::Table(version) => {
                 let now = self.world.now();
-                self.table(version)
-                    .write(text, [object], object.revision(), now, with_columns);
+                let head = json!({ "resourceVersion": object.revision().to_string() });
+                self.table(version).write(text, [object], &head, now, with_columns);
             }
             Form::Metadata(version) => metadata_of(text, object, version),
         }

@@ -170,7 +170,7 @@ pub(super) async fn delete_collection(call: Call, body: Body) -> Result<Response
     let revision = registry.store().revision();
     Ok(answer::json(
         StatusCode::OK,
-        call.renderer.list(&List { revision, items }),
+        call.renderer.list(&List { revision, items }, None),
     ))
 }
 

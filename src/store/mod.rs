@@ -162,6 +162,14 @@ impl Store {
         self.shared.published.load().snapshot.clone()
     }
 
+    /// The state as it was after the revision `revision`: what the history says has happened since is taken back.
+    ///
+    /// # Errors
+    /// When the history does not reach back so far, or when there is no such revision yet.
+    pub fn snapshot_at(&self, revision: Revision) -> Result<Snapshot, WatchError> {
+        self.shared.published.load().at(revision)
+    }
+
     /// Writes all of `transaction`, or nothing, and returns when it is durable and seen by everyone.
     ///
     /// Once the store has taken it up, it goes through even if the caller stops waiting.

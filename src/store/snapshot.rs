@@ -33,6 +33,14 @@ impl Snapshot {
             .take_while(move |record| record.key.as_str().starts_with(prefix))
     }
 
+    /// The same, less all up to the key `after`, which has that prefix too.
+    pub fn range_after<'a>(&'a self, prefix: &'a str, after: &'a str) -> impl Iterator<Item = &'a Arc<Record>> + 'a {
+        self.records
+            .range::<_, str>((Bound::Excluded(after), Bound::Unbounded))
+            .map(|(_, record)| record)
+            .take_while(move |record| record.key.as_str().starts_with(prefix))
+    }
+
     /// The number of objects.
     pub fn len(&self) -> usize {
         self.records.len()

@@ -292,6 +292,36 @@ async fn who_falls_behind_is_told_to_list_again() {
 }
 
 #[tokio::test]
+async fn what_was_before_is_known_as_far_as_the_history_reaches() {
+    let store = Store::memory(Options {
+        history_events: 4,
+        ..options()
+    });
+    let mut known = vec![contents(&store.snapshot())];
+    for write in [
+        put("a", "1"),
+        put("b", "1"),
+        put("a", "2"),
+        delete("b"),
+        put("c", "1"),
+        delete("a"),
+    ] {
+        store.commit(write).await.unwrap();
+        known.push(contents(&store.snapshot()));
+    }
+    for (revision, contents_then) in known.iter().enumerate().skip(2) {
+        let then = store.snapshot_at(revision as u64).unwrap();
+        assert_eq!((then.revision(), &contents(&then)), (revision as u64, contents_then));
+    }
+    let compacted = WatchError::Compacted { asked: 1, compacted: 2 };
+    assert_eq!(store.snapshot_at(1).err(), Some(compacted));
+    assert_eq!(
+        store.snapshot_at(7).err(),
+        Some(WatchError::Future { asked: 7, current: 6 })
+    );
+}
+
+#[tokio::test]
 async fn who_sleeps_through_what_is_others_has_missed_nothing() {
     let store = Store::memory(Options {
         history_events: 4,

@@ -125,6 +125,24 @@ impl Published {
         forgotten
     }
 
+    /// The state after that revision.
+    pub fn at(&self, asked: Revision) -> Result<Snapshot, WatchError> {
+        let (compacted, current) = (self.compacted, self.snapshot.revision);
+        if asked > current {
+            return Err(WatchError::Future { asked, current });
+        }
+        if asked < compacted {
+            return Err(WatchError::Compacted { asked, compacted });
+        }
+        let mut snapshot = self.snapshot.clone();
+        let since = self.events.focus().narrow(self.position_after(asked)..);
+        for event in since.into_iter().rev() {
+            snapshot.apply(&event.key, event.before.clone());
+        }
+        snapshot.revision = asked;
+        Ok(snapshot)
+    }
+
     fn position_after(&self, revision: Revision) -> usize {
         (self.events.binary_search_by(|event| event.revision.cmp(&revision))).map_or_else(|at| at, |at| at + 1)
     }

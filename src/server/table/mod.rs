@@ -50,7 +50,7 @@ impl Table {
         &self,
         text: &mut Vec<u8>,
         objects: impl IntoIterator<Item = &'a Object>,
-        revision: u64,
+        head: &Value,
         now: Timestamp,
         with_columns: bool,
     ) {
@@ -58,7 +58,7 @@ impl Table {
         let version = self.version.as_str();
         text.extend_from_slice(
             format!(
-                r#"{{"kind":"Table","apiVersion":"{version}","metadata":{{"resourceVersion":"{revision}"}},"columnDefinitions":{columns},"rows":["#
+                r#"{{"kind":"Table","apiVersion":"{version}","metadata":{head},"columnDefinitions":{columns},"rows":["#
             )
             .as_bytes(),
         );

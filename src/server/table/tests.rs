@@ -48,7 +48,7 @@ async fn row(kind: Kind, mut value: Value) -> [String; 2] {
     table.write(
         &mut text,
         &list.items,
-        list.revision,
+        &json!({ "resourceVersion": list.revision.to_string() }),
         created + jiff::SignedDuration::from_secs(180),
         true,
     );

@@ -204,3 +204,61 @@ async fn events_are_found_in_the_core_group_too() {
     let mut watch = app.watch("/api/v1/events?watch=1", JSON).await;
     assert_eq!(watch.next().await.unwrap()["object"]["apiVersion"], "v1");
 }
+
+#[tokio::test]
+async fn a_list_in_pieces_is_of_one_revision_whatever_is_written_meanwhile() {
+    let app = App::with(Options {
+        history_events: 8,
+        ..Options::default()
+    })
+    .await;
+    for name in ["a", "b", "c", "d", "e"] {
+        app.task(name, "nginx").await;
+    }
+    let whole = app.get(TASKS).await.json();
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    for (accept, items) in [("application/json", "items"), (table, "rows")] {
+        let (mut told, mut token) = (Vec::new(), String::new());
+        for turn in 0..3 {
+            let piece = app
+                .get_as(&format!("{TASKS}?limit=2&continue={token}"), accept)
+                .await
+                .json();
+            told.extend(piece[items].as_array().unwrap().clone());
+            token = piece["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+            assert_eq!(token.is_empty(), turn == 2);
+            if accept != table {
+                assert_eq!(
+                    piece["metadata"]["resourceVersion"],
+                    whole["metadata"]["resourceVersion"]
+                );
+                app.merge(
+                    &format!("{TASKS}/e"),
+                    &json!({ "metadata": { "annotations": { "turn": turn.to_string() } } }),
+                )
+                .await;
+            }
+        }
+        assert_eq!(told.len(), 5);
+        if accept != table {
+            assert_eq!(json!(told), whole["items"]);
+        }
+    }
+    let selected = format!("{TASKS}?limit=1&labelSelector=app+in+(b,c)");
+    let first = app.get(&selected).await.json();
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = app.get(&format!("{selected}&continue={token}")).await.json();
+    assert_eq!(second["items"][0]["metadata"]["name"], "c");
+    assert_eq!(second["metadata"]["continue"], Value::Null);
+    let both = app.get(&format!("{selected}&continue={token}&resourceVersion=1")).await;
+    assert_eq!(both.code, 400);
+    for turn in 0..20 {
+        app.merge(
+            &format!("{TASKS}/a"),
+            &json!({ "metadata": { "annotations": { "again": turn.to_string() } } }),
+        )
+        .await;
+    }
+    let late = app.get(&format!("{selected}&continue={token}")).await;
+    assert_eq!((late.code, &late.json()["reason"]), (410, &json!("Expired")));
+}
