@@ -98,6 +98,30 @@ impl Folder {
         });
     }
 
+    /// What a file says, if it is there.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let inner = self.inner();
+        let file = inner.files.get(name)?;
+        Some(String::from_utf8_lossy(&file.bytes).into_owned())
+    }
+
+    /// Gives a file another name; it stays the same file, written when it was.
+    pub fn rename(&self, name: &str, to: &str) {
+        let mut inner = self.inner();
+        let Some(mut file) = inner.files.remove(name) else {
+            return;
+        };
+        inner.last += 1;
+        file.stamp.changed = (i64::try_from(inner.last).unwrap_or_default(), 0);
+        inner.files.insert(to.to_owned(), file);
+        let paths = [name, to].map(|name| inner.path.join(name));
+        inner.tell(|changes| {
+            changes.tell(|changed| {
+                changed.moved.extend(paths.iter().cloned());
+            });
+        });
+    }
+
     /// The whole directory goes, or is there again (the same one).
     pub fn set_there(&self, there: bool) {
         let mut inner = self.inner();

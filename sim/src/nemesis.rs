@@ -219,7 +219,8 @@ impl Nemesis {
             | Act::Delete { .. }
             | Act::Approve { .. }
             | Act::Write { .. }
-            | Act::Unlink { .. } => {}
+            | Act::Unlink { .. }
+            | Act::Move { .. } => {}
         }
     }
 }

@@ -198,6 +198,18 @@ impl Run {
                     }
                 }
             }
+            Act::Move { folder, file, to } => {
+                let Some(text) = self.cluster.folders[*folder].text(file).filter(|_| file != to) else {
+                    return;
+                };
+                self.history.note(
+                    "files",
+                    format_args!("{file} in directory {folder} is {to} from now on"),
+                );
+                self.cluster.oracle.file(&source_of(*folder), file, None);
+                self.cluster.oracle.file(&source_of(*folder), to, Some(&text));
+                self.cluster.folders[*folder].rename(file, to);
+            }
             Act::Unlink { folder, file } => {
                 self.history
                     .note("files", format_args!("{file} in directory {folder} is removed"));

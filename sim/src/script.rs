@@ -48,6 +48,8 @@ pub enum Act {
     },
     /// Someone removes a file.
     Unlink { folder: usize, file: String },
+    /// Someone gives a file another name, perhaps that of another file, which is lost.
+    Move { folder: usize, file: String, to: String },
     /// A directory is gone for a while.
     FolderGone { folder: usize, back: Duration },
     /// Word of changes in a directory gets lost for a while.
@@ -436,8 +438,12 @@ fn file(chance: &Chance, layout: &Layout, taste: Taste) -> Act {
     let folder = chance.below(layout.folders as u64) as usize;
     // Each directory has its own files; sometimes two say the same object.
     let file = format!("{}.yaml", chance.below(4));
-    match chance.below(12) {
+    match chance.below(13) {
         0 | 1 => Act::Unlink { folder, file },
+        12 => {
+            let to = format!("{}.yaml", chance.below(4));
+            Act::Move { folder, file, to }
+        }
         2 => Act::FolderGone {
             folder,
             back: soon(chance),
