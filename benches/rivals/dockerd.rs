@@ -200,6 +200,11 @@ fn unmount(roots: &[&Path]) {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
     for mount in points.filter(|mount| roots.iter().any(|root| mount.starts_with(root))) {
-        let _ = Command::new("umount").arg("--lazy").arg(mount).status();
+        // One that goes by itself in between is none that fails.
+        let _ = Command::new("umount")
+            .arg("--lazy")
+            .arg(mount)
+            .stderr(Stdio::null())
+            .status();
     }
 }
