@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::manager::LIMIT;
 use crate::wish::post;
+use crate::worker::DISK;
 use crate::{Fleet, Result, crew};
 
 const NAMESPACE: &str = "durable";
@@ -24,10 +25,17 @@ impl Fleet {
         self.manager
             .ask(Method::POST, "/apis/cube/v1/namespaces", &body)
             .await?;
-        post(&self.manager, MANY, tasks, |number| {
+        let nodes: Vec<usize> = (0..self.size.nodes).step_by(SHARE).collect();
+        // No more than its share fits on a node, or the first one got all.
+        let disk = DISK / tasks.div_ceil(nodes.len()) as u64;
+        post(&self.manager, MANY, tasks, move |number| {
             let body = json!({
                 "metadata": { "name": format!("task-{number:06}") },
-                "spec": { "image": "nginx:1.27", "nodeSelector": { "durable": "yes" } },
+                "spec": {
+                    "image": "nginx:1.27",
+                    "nodeSelector": { "durable": "yes" },
+                    "resources": { "requests": { "ephemeral-storage": disk } },
+                },
             });
             (format!("/apis/cube/v1/namespaces/{NAMESPACE}/tasks"), body.to_string())
         })
@@ -36,7 +44,7 @@ impl Fleet {
         let all = (self.size.tasks + tasks) as i64;
         let mut wire = self.manager.wire().await?;
         let began = Instant::now();
-        for number in (0..self.size.nodes).step_by(SHARE) {
+        for number in nodes {
             let target = format!("/apis/cube/v1/nodes/{}", crew::name(number));
             let patch = json!({ "metadata": { "labels": { "durable": "yes" } } }).to_string();
             let (code, _) = wire.patch(&target, patch).await?;

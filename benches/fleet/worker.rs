@@ -28,6 +28,8 @@ const AGAIN_MOST: Duration = Duration::from_secs(2);
 /// What each node has.
 const CPUS: u64 = 64;
 const MEMORY: u64 = 256 << 30;
+/// Bytes of disk.
+pub const DISK: u64 = 1 << 40;
 
 /// What all workers have come to.
 #[derive(Default)]
@@ -154,6 +156,8 @@ impl<'a> Worker<'a> {
                 // What it ran is of no use to anybody.
                 None => self.forget(|_| true),
                 Some(greeted) => {
+                    // What was not told is told anew.
+                    self.forget(|slot| !slot.runs);
                     wait = if greeted { AGAIN } else { (wait * 2).min(AGAIN_MOST) };
                     sleep(wait).await;
                 }
@@ -394,7 +398,7 @@ pub fn node(name: &str) -> Node {
     let resources = &mut node.status.capacity;
     resources.cpu = Quantity::from_milli(CPUS * 1000);
     resources.memory = Quantity::bytes(MEMORY);
-    resources.ephemeral_storage = Quantity::bytes(1 << 40);
+    resources.ephemeral_storage = Quantity::bytes(DISK);
     node.status.allocatable = node.status.capacity.clone();
     for (kind, holds, reason) in [
         (READY, true, "EngineAnswers"),

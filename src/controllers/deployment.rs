@@ -103,6 +103,8 @@ impl Hand for Deployments {
 
 /// The decision as one transaction.
 fn writes(object: &Object, around: &[Object], decision: Decision) -> Vec<Write> {
+    // Most looks come to nothing.
+    let around = if decision.actions.is_empty() { &[] } else { around };
     let by_name: BTreeMap<(Kind, &str), &Object> = around
         .iter()
         .map(|object| ((object.kind(), object.name()), object))

@@ -21,6 +21,9 @@ const LARGEST: usize = 16 << 20;
 /// messages come in more reads.
 const READ: usize = 8 << 10;
 
+/// What is gathered before it is written to a worker. A link holds as much for as long as it lives, too.
+const WRITE: usize = 4 << 10;
+
 /// Lets workers in.
 #[async_trait]
 pub trait Door: Send + Sync {
@@ -61,5 +64,5 @@ fn bounded(upgrade: Upgrade) -> Result<WebSocketUpgrade, Refusal> {
         ApiError::bad_request(message)
     })?;
     let upgrade = upgrade.max_message_size(LARGEST).max_frame_size(LARGEST);
-    Ok(upgrade.read_buffer_size(READ))
+    Ok(upgrade.read_buffer_size(READ).write_buffer_size(WRITE))
 }

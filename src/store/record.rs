@@ -38,12 +38,17 @@ impl Record {
             .unwrap_or_else(|| panic!("{}: decoded before as another type", self.key))
     }
 
+    /// Whether somebody has decoded it.
+    pub(super) fn is_decoded(&self) -> bool {
+        self.decoded.get().is_some()
+    }
+
     /// The bytes of the object and its key.
     pub(super) fn size(&self) -> usize {
         self.key.as_str().len() + self.bytes.len()
     }
 
-    /// The same bytes with another revision: how a deletion tells what it deleted.
+    /// The same bytes with a revision, perhaps another: how a deletion tells what it deleted.
     pub(super) fn stamped(&self, revision: Revision) -> Self {
         Self::new(self.key.clone(), revision, self.bytes.clone())
     }

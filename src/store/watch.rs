@@ -20,6 +20,9 @@ use super::{Health, Key, Options, Record, Revision, Snapshot};
 const BATCH: usize = 256;
 /// The history may have one part in so many of what there is, where that is more than its bounds.
 const SHARE: usize = 4;
+/// What the newest so many events superseded stays decoded. Fewer would have who listens decode again, more takes memory:
+/// decoded, an object takes twice as much.
+const YOUNG: usize = 4096;
 
 /// One change of one object.
 #[derive(Clone, Debug)]
@@ -80,6 +83,8 @@ pub(super) struct Published {
     bytes: usize,
     /// The size of all that is in `snapshot`.
     size: usize,
+    /// The events up to here have been laid bare.
+    bare: Revision,
 }
 
 impl Published {
@@ -91,6 +96,7 @@ impl Published {
             snapshot,
             events: Vector::new(),
             bytes: 0,
+            bare: 0,
         }
     }
 
@@ -123,6 +129,31 @@ impl Published {
             self.compacted = commit;
         }
         forgotten
+    }
+
+    /// What all but the newest `young` events superseded is kept as it was written, and no longer decoded.
+    fn lay_bare(&mut self, young: usize) {
+        let old = self.events.len().saturating_sub(young);
+        for at in self.position_after(self.bare)..old {
+            let event = Arc::clone(&self.events[at]);
+            self.bare = event.revision;
+            let Some(before) = event.before.as_ref().filter(|record| record.is_decoded()) else {
+                continue;
+            };
+            let before = Arc::new(before.stamped(before.revision));
+            // The event that made it has it too.
+            let maker = self
+                .events
+                .binary_search_by(|event| event.revision.cmp(&before.revision));
+            if let Ok(maker) = maker {
+                let after = Some(before.clone());
+                let event = Event::clone(&self.events[maker]);
+                self.events.set(maker, Arc::new(Event { after, ..event }));
+            }
+            let before = Some(before);
+            let event = Event::clone(&event);
+            self.events.set(at, Arc::new(Event { before, ..event }));
+        }
     }
 
     /// The state after that revision.
@@ -175,6 +206,7 @@ impl Shared {
         for event in &forgotten {
             bells.forget(&event.key, event.revision);
         }
+        published.lay_bare(YOUNG);
         let before = self.published.load().snapshot.revision;
         // Of a large group the first may be forgotten before anybody could hear of it; it rings all the same.
         let unheard = forgotten.iter().filter(|event| event.revision > before);
@@ -354,5 +386,36 @@ mod tests {
         let compacted = WatchError::Compacted { asked: 0, compacted: 2 };
         let heard = tokio::time::timeout(std::time::Duration::from_secs(10), waits).await;
         assert_eq!(heard.expect("it is woken").unwrap(), compacted);
+    }
+
+    #[test]
+    fn what_was_superseded_long_ago_is_no_longer_decoded() {
+        let key = Key::new("tasks", "default", "web");
+        let mut published = Published::default();
+        let mut before: Option<Arc<Record>> = None;
+        for revision in 1..=10 {
+            let record = Arc::new(Record::new(key.clone(), revision, vec![revision as u8]));
+            record.decoded(|_| revision);
+            published.push(Arc::new(Event {
+                revision,
+                key: key.clone(),
+                before: before.replace(record.clone()),
+                after: Some(record),
+                deleted: None,
+                commit: revision,
+            }));
+            published.lay_bare(3);
+        }
+        let is_decoded = |record: &Option<Arc<Record>>| record.as_ref().is_some_and(|record| record.is_decoded());
+        for event in &published.events {
+            let before = event
+                .before
+                .as_ref()
+                .map(|record| (record.revision, record.bytes.to_vec()));
+            let expected = event.revision - 1;
+            assert_eq!(before, (expected > 0).then(|| (expected, vec![expected as u8])));
+            assert_eq!(is_decoded(&event.before), event.revision > 7);
+            assert_eq!(is_decoded(&event.after), event.revision >= 7);
+        }
     }
 }

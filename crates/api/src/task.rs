@@ -49,6 +49,10 @@ impl Task {
         static SPECS: Pool<TaskSpec> = Pool::new();
         let mut text = Text::deserialize(deserializer)?;
         text.metadata.share();
+        // It stays for long, and will not grow.
+        text.metadata.finalizers.shrink_to_fit();
+        text.status.conditions.shrink_to_fit();
+        text.status.addresses.shrink_to_fit();
         let spec = text.spec.get();
         let spec = SPECS
             .get(spec, || serde_json::from_str(spec))

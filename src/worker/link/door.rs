@@ -36,8 +36,9 @@ use crate::server;
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long a worker has for its first word, and for dialling a stream that is asked of it.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Tasks in one piece of a snapshot.
-const PIECE: usize = 64;
+/// Tasks in one piece of a snapshot. A link keeps the room of its largest piece for as long as it lives, and there may be
+/// thousands; fewer would cost more calls.
+const PIECE: usize = 8;
 
 /// Lets workers in.
 pub struct Door {

@@ -189,6 +189,9 @@ impl Facts {
         // First of all: a demand that both have is not forgotten in between.
         if let Some(new) = &mut new {
             new.demand = self.know(&new.demand);
+            if let Some((name, _)) = self.nodes.get_key_value(&new.node) {
+                new.node = name.clone();
+            }
         }
         let (key, old) = match self.assigned.remove_entry(key) {
             Some((key, old)) => (key, Some(old)),
