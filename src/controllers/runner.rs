@@ -25,6 +25,8 @@ use crate::{
 
 /// So many looks' transactions are under way at once. More would not fill a sync better, and makes each wait longer.
 const UNDER_WAY: usize = 256;
+/// And so many objects in them: two groups of the store's. Each takes some 10 KB on its way.
+const WRITES: usize = 2048;
 /// So many looks are taken of one snapshot. More would decide on what is no longer so.
 const PASS: usize = 64;
 
@@ -123,6 +125,7 @@ struct Finished {
     tell: Vec<Tell>,
     again: Option<Duration>,
     rest: Duration,
+    writes: usize,
 }
 
 /// The runner.
@@ -135,6 +138,8 @@ pub(super) struct Runner {
     index: Index,
     queue: Queue<Place>,
     under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
+    /// So many objects are in them.
+    writes: usize,
 }
 
 impl Runner {
@@ -148,6 +153,7 @@ impl Runner {
             index: Index::default(),
             queue: Queue::new(),
             under_way: FuturesUnordered::new(),
+            writes: 0,
         }
     }
 
@@ -177,7 +183,7 @@ impl Runner {
                 now: self.world.now(),
             };
             for turn in 0.. {
-                if self.under_way.len() >= UNDER_WAY {
+                if self.under_way.len() >= UNDER_WAY || self.writes >= WRITES {
                     return;
                 }
                 if turn == PASS {
@@ -193,6 +199,7 @@ impl Runner {
                         tell: outcome.tell,
                         again: outcome.again,
                         rest: outcome.rest,
+                        writes: 0,
                     };
                     finish(
                         &mut self.queue,
@@ -204,6 +211,7 @@ impl Runner {
                 } else {
                     let about = view.get(&place.1).map(|object| object.reference());
                     let registry = self.registry.clone();
+                    self.writes += writes(&outcome);
                     self.under_way.push(carry_out(registry, place, about, outcome));
                 }
             }
@@ -286,6 +294,7 @@ impl Runner {
     }
 
     fn finish(&mut self, finished: Finished) {
+        self.writes -= finished.writes;
         finish(
             &mut self.queue,
             &self.recorder,
@@ -296,6 +305,11 @@ impl Runner {
     }
 }
 
+/// So many objects it writes.
+fn writes(outcome: &Outcome) -> usize {
+    outcome.transactions.iter().map(Vec::len).sum()
+}
+
 /// Writes what a look came to.
 fn carry_out(
     registry: Registry,
@@ -303,6 +317,7 @@ fn carry_out(
     about: Option<ObjectReference>,
     outcome: Outcome,
 ) -> BoxFuture<'static, Finished> {
+    let writes = writes(&outcome);
     Box::pin(async move {
         let written = outcome.transactions.into_iter().map(|writes| registry.transact(writes));
         let failed = join_all(written).await.into_iter().find_map(Result::err);
@@ -313,6 +328,7 @@ fn carry_out(
             tell: outcome.tell,
             again: outcome.again,
             rest: outcome.rest,
+            writes,
         }
     })
 }
@@ -326,6 +342,7 @@ fn finish(queue: &mut Queue<Place>, recorder: &Recorder, world: &World, finished
         tell,
         again,
         rest,
+        writes: _,
     } = finished;
     let now = Instant::now();
     if let Some(error) = failed {

@@ -4,7 +4,7 @@ mod waiting;
 
 use cube_planted::{Bug, planted};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -33,6 +33,8 @@ use crate::{
 
 /// So many Tasks are bound in one transaction. More would make the first of them wait for the last.
 const BATCH: usize = 128;
+/// So many such transactions are under way at once. More would not fill a sync better, and each takes a megabyte.
+const BINDING: usize = 16;
 /// Why a Task fits nowhere is told anew after this time when something has changed. Shorter writes more, for people who
 /// cannot read so fast; longer shows figures that are no longer so.
 const RETELL: Duration = Duration::from_secs(1);
@@ -83,6 +85,10 @@ pub(super) struct Actor {
     /// The store has failed: nothing is tried before.
     pause: Option<Instant>,
     failures: u32,
+    /// Tasks that are to be bound once others are.
+    bindings: VecDeque<Binding>,
+    /// So many transactions bind Tasks now.
+    binding: usize,
     under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
 }
 
@@ -105,6 +111,8 @@ impl Actor {
             retell_at: None,
             pause: None,
             failures: 0,
+            bindings: VecDeque::new(),
+            binding: 0,
             under_way: FuturesUnordered::new(),
         }
     }
@@ -174,10 +182,8 @@ impl Actor {
         if !bindings.is_empty() && !self.queue.none_waiting() {
             self.retell_soon();
         }
-        while !bindings.is_empty() {
-            let rest = bindings.split_off(bindings.len().min(BATCH));
-            self.bind(std::mem::replace(&mut bindings, rest));
-        }
+        self.bindings.extend(bindings);
+        self.bind_next();
         if self.retell_at.is_some_and(|at| at <= now) {
             self.retell_at = None;
             statuses.extend(self.retell(&snapshot));
@@ -193,7 +199,16 @@ impl Actor {
         next.or_else(|| self.queue.wake(&mut self.index).then(|| self.queue.take())?)
     }
 
+    fn bind_next(&mut self) {
+        while self.binding < BINDING && !self.bindings.is_empty() {
+            let most = self.bindings.len().min(BATCH);
+            let next = self.bindings.drain(..most).collect();
+            self.bind(next);
+        }
+    }
+
     fn bind(&mut self, bindings: Vec<Binding>) {
+        self.binding += 1;
         let registry = self.registry.clone();
         self.under_way.push(Box::pin(async move {
             let writes = bindings.iter().map(|binding| Write::Bind {
@@ -207,7 +222,10 @@ impl Actor {
 
     fn finish(&mut self, finished: Finished) {
         let (bindings, written) = match finished {
-            Finished::Bound(bindings, written) => (bindings, written),
+            Finished::Bound(bindings, written) => {
+                self.binding -= 1;
+                (bindings, written)
+            }
             Finished::Told(true) => return,
             Finished::Told(false) => {
                 self.told.clear();
