@@ -53,7 +53,7 @@ struct Binding {
 enum Finished {
     Bound(Vec<Binding>, Result<(), ApiError>),
     /// Statuses were told, or some of them were not.
-    Told(bool),
+    Told(Vec<String>, bool),
     /// A Task was asked to leave a node that it no longer fits on.
     Outgrown(Outgrown, Result<(), ApiError>),
     /// Tasks were asked to give way.
@@ -75,6 +75,8 @@ pub(super) struct Actor {
     nominated: BTreeMap<String, String>,
     /// Tasks that were asked to leave, that the feed has not shown yet.
     evicted: BTreeMap<String, Eviction>,
+    /// Tasks that are being told why they wait.
+    being_told: BTreeSet<String>,
     /// What was last said of Tasks of a demand.
     told: BTreeMap<Arc<Demand>, Explanation>,
     /// Tasks that have a node and may have been edited since they got it.
@@ -105,6 +107,7 @@ impl Actor {
             assumed: BTreeMap::new(),
             nominated: BTreeMap::new(),
             evicted: BTreeMap::new(),
+            being_told: BTreeSet::new(),
             told: BTreeMap::new(),
             edited: BTreeSet::new(),
             outdated: BTreeSet::new(),
@@ -120,7 +123,7 @@ impl Actor {
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             self.pass();
-            let due = self.pause.or(self.retell_at);
+            let due = self.pause.or(self.retell_at.filter(|_| self.being_told.is_empty()));
             let idle = self.under_way.is_empty();
             tokio::select! {
                 biased;
@@ -172,19 +175,27 @@ impl Actor {
         for (demand, mut tasks) in nowhere {
             // What came after it may have made a place for it.
             tasks.retain(|task| !self.assumed.contains_key(&key(task)));
+            // Who has been told already is told anew with all others of its kind: each change of a node wakes all that wait.
+            let waiting = tasks.len();
+            tasks.retain(|task| !self.being_told.contains(&key(task)) && !is_told_of_its_wish(task.typed()));
+            if tasks.len() < waiting {
+                self.retell_soon();
+            }
             if tasks.is_empty() {
                 continue;
             }
             let why = self.index.explain(&demand);
             statuses.extend(self.answer(&snapshot, &tasks, &demand, &why));
-            self.told.insert(demand, why);
+            if tasks.len() == waiting {
+                self.told.insert(demand, why);
+            }
         }
         if !bindings.is_empty() && !self.queue.none_waiting() {
             self.retell_soon();
         }
         self.bindings.extend(bindings);
         self.bind_next();
-        if self.retell_at.is_some_and(|at| at <= now) {
+        if self.retell_at.is_some_and(|at| at <= now) && self.being_told.is_empty() {
             self.retell_at = None;
             statuses.extend(self.retell(&snapshot));
         }
@@ -226,10 +237,14 @@ impl Actor {
                 self.binding -= 1;
                 (bindings, written)
             }
-            Finished::Told(true) => return,
-            Finished::Told(false) => {
-                self.told.clear();
-                self.retell_soon();
+            Finished::Told(keys, all) => {
+                for key in &keys {
+                    self.being_told.remove(key);
+                }
+                if !all {
+                    self.told.clear();
+                    self.retell_soon();
+                }
                 return;
             }
             Finished::Outgrown(outgrown, written) => return self.outgrown(outgrown, written),
@@ -389,6 +404,11 @@ fn says_nothing_new(change: &ObjectChange) -> bool {
         && meta(before) == meta(after)
         && before.metadata.labels == after.metadata.labels
         && before.metadata.owner_references == after.metadata.owner_references
+}
+
+/// Whether it was told why it waits, and that as it is now.
+fn is_told_of_its_wish(task: &Task) -> bool {
+    is_told(task) && task.status.observed_generation == task.metadata.generation
 }
 
 /// Whether it is the scheduler's turn.

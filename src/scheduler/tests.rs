@@ -368,6 +368,34 @@ async fn who_gets_other_labels_makes_no_room_for_one_that_outgrows_the_same_node
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_is_not_told_anew_at_each_change_of_each_node() {
+    let bed = Bed::new(&[]).await;
+    let waits = |n: usize| {
+        let mut task = task(&format!("t{n}"), "2Gi");
+        task["spec"]["nodeSelector"] = json!({ "zone": "none" });
+        task
+    };
+    bed.apply((0..40).map(waits)).await;
+    bed.rest().await;
+    let before = bed.registry.store().revision();
+    for n in 0..20 {
+        bed.node(&format!("n{n}"), "2Gi", json!({ "zone": "none" })).await;
+    }
+    bed.rest().await;
+    // Each node takes one, and the others are told once or twice of what is left, not twenty times.
+    let writes = bed.registry.store().revision() - before;
+    assert!(writes < 400, "{writes}");
+    let tasks: Vec<Task> = (0..40).map(|n| bed.task(&format!("t{n}"))).collect();
+    let (waiting, placed): (Vec<_>, Vec<_>) = tasks.iter().partition(|task| task.status.node.is_none());
+    assert_eq!((waiting.len(), placed.len()), (20, 20));
+    for task in waiting {
+        let message = &task.status.message;
+        assert!(message.starts_with("0/20 nodes"), "{message}");
+    }
+    bed.assert_at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_that_is_edited_beyond_what_its_node_has_is_placed_anew() {
     let bed = Bed::new(&[]).await;
     for (name, memory) in [("a", "2Gi"), ("b", "4Gi")] {

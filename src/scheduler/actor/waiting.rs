@@ -104,12 +104,18 @@ impl Actor {
 
     pub(super) fn tell(&mut self, statuses: Vec<Write>) {
         let registry = self.registry.clone();
+        let of = |write: &Write| match write {
+            Write::Status { object, .. } => Some(key(object)),
+            _ => None,
+        };
+        let keys: Vec<String> = statuses.iter().filter_map(of).collect();
+        self.being_told.extend(keys.iter().cloned());
         self.under_way.push(Box::pin(async move {
             let writes = statuses.into_iter().map(|write| registry.transact(vec![write]));
             let written = join_all(writes).await;
             let failed = written.iter().filter_map(|written| written.as_ref().err());
             let failed = failed.inspect(|error| tracing::debug!(%error, "a Task was not told why it waits"));
-            Finished::Told(failed.count() == 0)
+            Finished::Told(keys, failed.count() == 0)
         }));
     }
 
