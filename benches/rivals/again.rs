@@ -6,7 +6,6 @@ use cube_bench::Result;
 use crate::bench::Round;
 use crate::book::Book;
 use crate::plane::{Plane, SETTLE};
-use crate::seen::Seen;
 use crate::side::{Net, Side, Wish};
 
 /// The engine alone knows no wishes.
@@ -25,9 +24,7 @@ pub async fn round(round: &Round<'_>, book: &mut Book, objects: usize, replicas:
         ..Wish::of(replicas, Net::Host)
     };
     let what = format!("{} objects applied again", wish.objects);
-    let mut plane = Plane::begin(side, dockerd, &wish).await?;
-    let seen = Seen::open(dockerd.docker()).await;
-    plane.up(dockerd, &wish, &seen).await?;
+    let (plane, seen) = Plane::at_work(side, dockerd, &wish).await?;
     tokio::time::sleep(SETTLE).await;
     let (before, began) = (plane.revision().await?, Instant::now());
     for _ in 0..TIMES {

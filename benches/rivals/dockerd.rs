@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bollard::query_parameters::ListContainersOptionsBuilder;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use cube_bench::Result;
 use cube_bench::process::binary;
@@ -91,6 +92,12 @@ impl Dockerd {
 
     pub fn docker(&self) -> &Docker {
         &self.docker
+    }
+
+    /// How many containers there are, running or not.
+    pub async fn containers(&self) -> Result<usize> {
+        let all = ListContainersOptionsBuilder::new().all(true).build();
+        Ok(self.docker.list_containers(Some(all)).await?.len())
     }
 
     /// A directory for files that belong to the measurement.

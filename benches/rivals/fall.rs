@@ -1,13 +1,11 @@
 //! Thirty are taken back: until none runs, and until none is left; such as obey, and such as wait for the kill.
 use std::time::Duration;
 
-use bollard::query_parameters::ListContainersOptionsBuilder;
 use cube_bench::Result;
 
 use crate::bench::Round;
 use crate::book::Book;
 use crate::plane::{Plane, SETTLE};
-use crate::seen::Seen;
 use crate::side::{Manners, Net, Side, Wish};
 
 pub const SIDES: &[Side] = &[Side::Engine, Side::Cube, Side::Swarm, Side::Compose];
@@ -23,9 +21,7 @@ pub async fn round(round: &Round<'_>, book: &mut Book, manners: Manners) -> Resu
         grace: if round.effort.small { 1 } else { 10 },
         ..Wish::of(round.effort.containers(MANY), Net::Host)
     };
-    let mut plane = Plane::begin(side, dockerd, &wish).await?;
-    let seen = Seen::open(dockerd.docker()).await;
-    plane.up(dockerd, &wish, &seen).await?;
+    let (mut plane, seen) = Plane::at_work(side, dockerd, &wish).await?;
     tokio::time::sleep(SETTLE).await;
     let began = plane.down(dockerd, &wish).await?;
     let many = wish.containers();
@@ -39,8 +35,7 @@ pub async fn round(round: &Round<'_>, book: &mut Book, manners: Manners) -> Resu
     let gone = last(seen.until("destroy", many, began).await?);
     book.time(bench.name(), &format!("{kind}: none is left"), side, gone);
     tokio::time::sleep(SETTLE).await;
-    let all = ListContainersOptionsBuilder::new().all(true).build();
-    let left = dockerd.docker().list_containers(Some(all)).await?.len();
+    let left = dockerd.containers().await?;
     book.add(
         bench.name(),
         &format!("{kind}: leftovers"),

@@ -10,7 +10,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::bench::Round;
 use crate::book::Book;
 use crate::plane::Plane;
-use crate::seen::Seen;
 use crate::side::{Net, Side, Wish};
 
 /// Compose starts nothing again by itself: its row is the engine's own `restart: always`, which starts the same container.
@@ -28,9 +27,7 @@ pub async fn round(round: &Round<'_>, book: &mut Book) -> Result<()> {
     } = *round;
     let wish = Wish::of(round.effort.containers(MANY), Net::Host);
     let figure = format!("one of {} killed, to its successor started", wish.containers());
-    let mut plane = Plane::begin(side, dockerd, &wish).await?;
-    let seen = Seen::open(dockerd.docker()).await;
-    plane.up(dockerd, &wish, &seen).await?;
+    let (plane, seen) = Plane::at_work(side, dockerd, &wish).await?;
     let running = dockerd.docker().list_containers(None::<ListContainersOptions>).await?;
     for victim in running.into_iter().filter_map(|container| container.id).take(A_ROUND) {
         tokio::time::sleep(REST).await;

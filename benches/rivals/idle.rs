@@ -9,7 +9,6 @@ use cube_bench::process::{kilobytes, processor, wakeups, written};
 use crate::bench::Round;
 use crate::book::Book;
 use crate::plane::Plane;
-use crate::seen::Seen;
 use crate::side::{Net, Side, Wish};
 
 pub const SIDES: &[Side] = &[Side::Engine, Side::Cube, Side::Swarm];
@@ -48,10 +47,8 @@ impl Account {
 pub async fn round(round: &Round<'_>, book: &mut Book) -> Result<()> {
     let Round { side, dockerd, .. } = *round;
     let wish = Wish::of(round.effort.containers(MANY), Net::Host);
-    let mut plane = Plane::begin(side, dockerd, &wish).await?;
-    let seen = Seen::open(dockerd.docker()).await;
-    plane.up(dockerd, &wish, &seen).await?;
-    drop(seen);
+    // Nobody listens to the engine meanwhile.
+    let (plane, _) = Plane::at_work(side, dockerd, &wish).await?;
     let [settle, watched] = if round.effort.small {
         [Duration::from_secs(1); 2]
     } else {

@@ -71,6 +71,14 @@ impl Plane {
         }
     }
 
+    /// A side that has been given a wish and says that it is so, and what the engine tells of it.
+    pub async fn at_work(side: Side, dockerd: &Dockerd, wish: &Wish) -> Result<(Self, Seen)> {
+        let mut plane = Self::begin(side, dockerd, wish).await?;
+        let seen = Seen::open(dockerd.docker()).await;
+        plane.up(dockerd, wish, &seen).await?;
+        Ok((plane, seen))
+    }
+
     /// Wishes it, and waits until the side says that it is so.
     pub async fn up(&mut self, dockerd: &Dockerd, wish: &Wish, seen: &Seen) -> Result<Rise> {
         write(dockerd, wish)?;

@@ -9,7 +9,7 @@ use crate::bench::Round;
 use crate::book::Book;
 use crate::dockerd::Dockerd;
 use crate::plane::{Plane, SETTLE};
-use crate::seen::{LIMIT, Seen};
+use crate::seen::LIMIT;
 use crate::side::{Net, Side, Wish};
 
 pub const SIDES: &[Side] = &[Side::Engine, Side::Cube, Side::Swarm, Side::Compose];
@@ -31,9 +31,7 @@ pub async fn orchestrator(round: &Round<'_>, book: &mut Book) -> Result<()> {
     }
     let wish = Wish::of(round.effort.containers(MANY), Net::Host);
     let many = wish.containers();
-    let mut plane = Plane::begin(side, dockerd, &wish).await?;
-    let seen = Seen::open(dockerd.docker()).await;
-    plane.up(dockerd, &wish, &seen).await?;
+    let (mut plane, seen) = Plane::at_work(side, dockerd, &wish).await?;
     tokio::time::sleep(SETTLE).await;
     let Plane::Cube { cube, .. } = &mut plane else {
         return Ok(());
@@ -76,9 +74,7 @@ pub async fn engine(round: &Round<'_>, book: &mut Book) -> Result<()> {
     } = *round;
     let wish = Wish::of(round.effort.containers(MANY), Net::Host);
     let many = wish.containers();
-    let mut plane = Plane::begin(side, dockerd, &wish).await?;
-    let seen = Seen::open(dockerd.docker()).await;
-    plane.up(dockerd, &wish, &seen).await?;
+    let (plane, _) = Plane::at_work(side, dockerd, &wish).await?;
     tokio::time::sleep(SETTLE).await;
     dockerd.kill()?;
     // It answers at the second try; the one that failed is nobody's here.
@@ -109,8 +105,7 @@ pub async fn engine(round: &Round<'_>, book: &mut Book) -> Result<()> {
         side,
         settled - began,
     );
-    let all = ListContainersOptionsBuilder::new().all(true).build();
-    let listed = dockerd.docker().list_containers(Some(all)).await?.len();
+    let listed = dockerd.containers().await?;
     book.add(
         bench.name(),
         &format!("{name}: corpses left"),

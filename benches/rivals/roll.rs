@@ -9,7 +9,6 @@ use cube_bench::Result;
 use crate::bench::Round;
 use crate::book::Book;
 use crate::plane::{Plane, SETTLE, write};
-use crate::seen::Seen;
 use crate::side::{Net, Side, Wish};
 
 /// Compose knows no roll: it replaces all at once.
@@ -23,9 +22,7 @@ pub async fn round(round: &Round<'_>, book: &mut Book) -> Result<()> {
     } = *round;
     let wish = Wish::of(round.effort.containers(MANY), Net::Host);
     let many = wish.containers();
-    let mut plane = Plane::begin(side, dockerd, &wish).await?;
-    let seen = Seen::open(dockerd.docker()).await;
-    plane.up(dockerd, &wish, &seen).await?;
+    let (plane, seen) = Plane::at_work(side, dockerd, &wish).await?;
     tokio::time::sleep(SETTLE).await;
     let wish = Wish { version: 2, ..wish };
     write(dockerd, &wish)?;
