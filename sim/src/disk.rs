@@ -49,6 +49,13 @@ impl Image {
         }
     }
 
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Write(offset, data) => self.write(*offset, data),
+            Change::Length(length) => self.set_length(*length),
+        }
+    }
+
     fn set_length(&mut self, length: usize) {
         if length < self.length {
             self.pages.split_off(&length.div_ceil(PAGE));
@@ -147,8 +154,7 @@ impl Platter {
                 _ => chance.once_in(2),
             };
             match change {
-                Change::Length(length) if written => after.set_length(length),
-                Change::Write(offset, data) if written => after.write(offset, &data),
+                change if written => after.apply(&change),
                 Change::Write(offset, data) if chance.once_in(4) => {
                     let torn = chance.below(data.len() as u64 + 1) as usize;
                     after.write(offset, &data[..torn]);
@@ -184,12 +190,7 @@ impl OpenDisk {
     pub fn reopened(&self) -> Self {
         let mut inner = self.platter.inner();
         let mut cache = inner.durable.clone();
-        for change in &inner.pending {
-            match change {
-                Change::Write(offset, data) => cache.write(*offset, data),
-                Change::Length(length) => cache.set_length(*length),
-            }
-        }
+        inner.pending.iter().for_each(|change| cache.apply(change));
         inner.cache = cache;
         drop(inner);
         self.clone()
@@ -254,12 +255,7 @@ impl StorageBackend for OpenDisk {
             return Err(io::Error::other("the disk could not write"));
         }
         let Inner { pending, durable, .. } = &mut *inner;
-        for change in pending.drain(..) {
-            match change {
-                Change::Write(offset, data) => durable.write(offset, &data),
-                Change::Length(length) => durable.set_length(length),
-            }
-        }
+        pending.drain(..).for_each(|change| durable.apply(&change));
         let trap = inner.trap.clone();
         drop(inner);
         trap.written(&self.process);

@@ -126,7 +126,7 @@ pub(super) struct Plan<'a> {
     /// So many come.
     pub create: u32,
     /// These are asked as before whether they do their work: others are asked the new question first.
-    pub held: Vec<&'a Task>,
+    pub held: BTreeSet<&'a str>,
     /// How a change of the template is carried out.
     pub way: Way,
     /// What more waits for.
@@ -257,14 +257,14 @@ fn is_proven(look: &Look, task: &Task) -> bool {
 
 /// Those of the current revision's Tasks that do their work and have to wait for another question, so that a wrong one is
 /// found out by as many as may be unavailable (by one at least), and not by all at once.
-fn held_back<'a>(look: &Look, tasks: impl Iterator<Item = &'a Task>, most: usize) -> Vec<&'a Task> {
+fn held_back<'a>(look: &Look, tasks: impl Iterator<Item = &'a Task>, most: usize) -> BTreeSet<&'a str> {
     let wished = &look.deployment.spec.template.spec;
     let (asked, others): (Vec<&Task>, Vec<&Task>) = tasks.partition(|task| asks_the_same(&task.spec, wished));
     // What does no work anyway is asked at once: the old question may be the wrong one.
-    let (mut others, idle): (Vec<&Task>, Vec<&Task>) = others.into_iter().partition(|task| is_available(look, task));
+    let (others, idle): (Vec<&Task>, Vec<&Task>) = others.into_iter().partition(|task| is_available(look, task));
     let unproven = idle.len() + asked.iter().filter(|task| !is_proven(look, task)).count();
-    others.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
-    others.split_off(most.saturating_sub(unproven).min(others.len()))
+    let others: BTreeSet<&str> = others.iter().map(|task| task.metadata.name.as_str()).collect();
+    others.into_iter().skip(most.saturating_sub(unproven)).collect()
 }
 
 /// The least useful first: not with a node, not running, not ready; then the newest.
@@ -288,8 +288,7 @@ impl Plan<'_> {
             name: task.metadata.name.clone(),
             why: *why,
         });
-        let held: BTreeSet<&str> = self.held.iter().map(|task| task.metadata.name.as_str()).collect();
-        let is_held = |task: &Task| held.contains(task.metadata.name.as_str());
+        let is_held = |task: &Task| self.held.contains(task.metadata.name.as_str());
         let new = tasks.new.iter().filter(stays);
         let old = tasks.old.iter().filter(stays);
         let changed = new.filter_map(|task| task::changed(look, current, task, is_held(task)));
