@@ -29,6 +29,7 @@ use crate::{
     network::Net,
     notes::Cabinet,
     oracle::Oracle,
+    rot,
     trap::Trap,
     world::{Clock, Outside},
 };
@@ -287,6 +288,10 @@ impl Cluster {
         let (disk, chance) = (self.platter.of(process.clone()), self.chance.fork("disk"));
         let (latency, history_events) = (self.layout.latency.1, self.layout.history_events);
         let (oracle, history) = (self.oracle.clone(), self.history.clone());
+        let rotten = rot::copies_of(
+            &self.platter,
+            &self.chance.fork(&format!("rot {}", self.machines[MANAGER].starts)),
+        );
         let options = store::Options {
             history_events,
             ..store::Options::default()
@@ -308,6 +313,9 @@ impl Cluster {
                     return this.kill();
                 }
             };
+            for rotten in rotten {
+                rotten.check(&store.snapshot(), &history);
+            }
             oracle.opened(&store);
             follow(&oracle, &store);
             let mut manager = match Manager::begin(given, store, ear, world).await {

@@ -101,6 +101,14 @@ struct Inner {
     pending: Vec<Change>,
     fault: Fault,
     failed: bool,
+    /// It has lost its power, or failed, since it was last opened.
+    troubled: bool,
+}
+
+impl Inner {
+    fn fail(&mut self) {
+        (self.failed, self.troubled) = (true, true);
+    }
 }
 
 impl Platter {
@@ -113,6 +121,7 @@ impl Platter {
             pending: Vec::new(),
             fault: Fault::None,
             failed: false,
+            troubled: false,
         })))
     }
 
@@ -164,7 +173,40 @@ impl Platter {
         }
         inner.durable = after.clone();
         inner.cache = after;
+        inner.troubled = true;
         inner.fault = Fault::None;
+    }
+
+    /// Another disk with what a process finds on this one when it begins. Nothing that happens to it is counted.
+    pub fn copy(&self) -> Self {
+        let inner = self.inner();
+        let mut found = inner.durable.clone();
+        inner.pending.iter().for_each(|change| found.apply(change));
+        let copy = Self::new(Trap::default());
+        copy.inner().cache = found.clone();
+        copy.inner().durable = found;
+        copy
+    }
+
+    /// Whether it has lost its power, or failed, since it was last opened well.
+    pub fn is_troubled(&self) -> bool {
+        self.inner().troubled
+    }
+
+    /// Flips a bit of a byte that says something, and gives its number; none where nothing is written.
+    pub fn flip_bit(&self, chance: &Chance) -> Option<usize> {
+        let mut inner = self.inner();
+        let written: Vec<usize> = inner.cache.pages.keys().copied().collect();
+        let page = (!written.is_empty()).then(|| *chance.pick(&written))?;
+        let bytes = &inner.cache.pages[&page];
+        let telling: Vec<usize> = (0..PAGE).filter(|at| bytes[*at] != 0).collect();
+        let within = (!telling.is_empty()).then(|| *chance.pick(&telling))?;
+        let (at, bit) = (page * PAGE + within, chance.below(8) as usize);
+        let flipped = [bytes[within] ^ 1 << bit];
+        let Inner { cache, durable, .. } = &mut *inner;
+        cache.write(at, &flipped);
+        durable.write(at, &flipped);
+        Some(at * 8 + bit)
     }
 
     /// The file's length in bytes.
@@ -192,6 +234,7 @@ impl OpenDisk {
         let mut cache = inner.durable.clone();
         inner.pending.iter().for_each(|change| cache.apply(change));
         inner.cache = cache;
+        inner.troubled = false;
         drop(inner);
         self.clone()
     }
@@ -203,11 +246,11 @@ impl OpenDisk {
         }
         match inner.fault {
             Fault::Broken => {
-                inner.failed = true;
+                inner.fail();
                 Err(io::Error::other("the disk is broken"))
             }
             Fault::Full if larger => {
-                inner.failed = true;
+                inner.fail();
                 Err(io::ErrorKind::StorageFull.into())
             }
             Fault::None | Fault::NextSync | Fault::Full => Ok(inner),
@@ -250,7 +293,7 @@ impl StorageBackend for OpenDisk {
         if inner.fault == Fault::NextSync {
             // As Linux does it: the pages count as written from now on.
             inner.fault = Fault::None;
-            inner.failed = true;
+            inner.fail();
             inner.pending.clear();
             return Err(io::Error::other("the disk could not write"));
         }

@@ -17,6 +17,7 @@ mod notes;
 mod oracle;
 mod panics;
 mod people;
+mod rot;
 mod run;
 #[cfg(test)]
 mod scenarios;

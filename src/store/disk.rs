@@ -114,7 +114,7 @@ impl Disk {
         let (format, lap) = described(&database).map_err(open_error)?;
         let (log, found) = match Log::open(file, lap).map_err(OpenError::Io)? {
             Ok(opened) => opened,
-            Err(log::Damaged) => return Err(name_damaged(backends, "its log is not what was written".into())),
+            Err(log::Damaged(what)) => return Err(name_damaged(backends, what.into())),
         };
         let mut disk = Self {
             database,
@@ -235,7 +235,7 @@ impl Disk {
         };
         let tx = fill().map_err(WriteError::at("write"))?;
         tx.commit().map_err(|error| WriteError::at("commit")(error.into()))?;
-        self.log.restart();
+        self.log.restart(revision);
         self.gathered.clear();
         self.gathered_to = None;
         Ok(())

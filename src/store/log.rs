@@ -12,7 +12,9 @@
 //! ```
 //!
 //! Guarantees: an entry counts whole or not at all, and only until the trees have it: they say which lap is the present one.
-//! An entry that is broken while a later one is whole was damaged, and is told; a broken last one was never acknowledged.
+//! An entry that is broken while a later one is whole was damaged, and is told; a broken last one counts as never acknowledged.
+//! A lap begins with an entry without changes once the trees have all of the one before. So trees that are older than the log, as
+//! redb opens them where the newest are damaged, are told too.
 
 use cube_planted::{Bug, planted};
 use std::io;
@@ -24,8 +26,8 @@ use super::disk::Writes;
 use super::encoding::{self, encode};
 use super::{Key, Revision};
 
-/// The room for entries. Less means more commits of redb's; more makes each longer, and who waits for one waits too long.
-pub(super) const SIZE: usize = 128 << 10;
+/// The room for entries, at the head of the file, in bytes. Less means more commits of redb's; more makes each longer, and who waits for one waits too long.
+pub const SIZE: usize = 128 << 10;
 
 /// An entry begins at one of its own, so that a write that is torn cannot touch the entry before it.
 const SECTOR: usize = 512;
@@ -49,9 +51,9 @@ pub(super) struct Found {
     pub revision: Option<Revision>,
 }
 
-/// An entry that was acknowledged is not as it was written.
+/// Something that was acknowledged is not as it was written: what.
 #[derive(Debug)]
-pub(super) struct Damaged;
+pub(super) struct Damaged(pub &'static str);
 
 impl Log {
     /// Makes room at the head of a new file. It is filled, since a disk takes longer to fill a hole than to write again.
@@ -75,11 +77,16 @@ impl Log {
             log.number += 1;
             log.end += sectors(entry.length);
         }
-        let rest = bytes[log.end..].chunks(SECTOR).enumerate().skip(1);
+        let rest = bytes[log.end..].chunks(SECTOR).enumerate();
         for (sector, _) in rest.filter(|(_, bytes)| bytes.starts_with(&MAGIC)) {
-            let later = Entry::read(&bytes[log.end + sector * SECTOR..]);
-            if later.is_some_and(|later| later.lap == lap && later.number >= log.number) {
-                return Ok(Err(Damaged));
+            let Some(later) = Entry::read(&bytes[log.end + sector * SECTOR..]) else {
+                continue;
+            };
+            if later.lap > lap && !planted(Bug::OldTablesTaken) {
+                return Ok(Err(Damaged("its tables are older than its log")));
+            }
+            if later.lap == lap && later.number >= log.number {
+                return Ok(Err(Damaged("its log is not what was written")));
             }
         }
         if found.revision.is_some() {
@@ -115,6 +122,17 @@ impl Log {
 
     /// Appends a group that has room. When this returns, it is durable.
     pub fn append(&mut self, writes: &Writes, revision: Revision) -> io::Result<()> {
+        let length = self.write(writes, revision)?;
+        if !planted(Bug::LogUnsynced) {
+            self.file.sync_data()?;
+        }
+        self.number += 1;
+        self.end += length;
+        Ok(())
+    }
+
+    /// Writes the next entry, without a sync; gives its length.
+    fn write(&self, writes: &Writes, revision: Revision) -> io::Result<usize> {
         let mut entry = Vec::new();
         entry.extend(MAGIC);
         entry.extend([0; 8]);
@@ -135,12 +153,7 @@ impl Log {
         // The last entry may end less than a sector before the room does.
         entry.resize(sectors(length), 0);
         self.file.write(self.end as u64, &entry)?;
-        if !planted(Bug::LogUnsynced) {
-            self.file.sync_data()?;
-        }
-        self.number += 1;
-        self.end += entry.len();
-        Ok(())
+        Ok(entry.len())
     }
 
     /// The lap that begins once the trees have everything.
@@ -148,9 +161,12 @@ impl Log {
         self.lap + 1
     }
 
-    /// Begins it.
-    pub fn restart(&mut self) {
+    /// Begins it, the trees having all up to that revision for good.
+    pub fn restart(&mut self, revision: Revision) {
         (self.lap, self.number, self.end) = (self.next_lap(), 0, 0);
+        // The word that it has begun is no acknowledgement: the first entry takes its place, so that the two need no order. Without it
+        // nothing is lost but that damage to the trees can be told, until that entry.
+        let _ = self.write(&Writes::new(), revision);
     }
 }
 

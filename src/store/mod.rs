@@ -46,6 +46,7 @@ use self::writer::Writer;
 pub use self::backup::{Existing, Restored};
 pub use self::error::{OpenError, RestoreError};
 pub use self::key::Key;
+pub use self::log::SIZE as LOG_SIZE;
 pub use self::record::Record;
 pub use self::snapshot::Snapshot;
 pub use self::transaction::{Change, CommitError, Committed, Expect, Transaction, Trouble};

@@ -40,6 +40,7 @@ bugs! {
     AckedThoughFailed "acked-though-failed" "a write that the disk refused is acknowledged",
     LastEntryLost "last-entry-lost" "the last entry of the log is left out when the store is opened",
     OldLapTaken "old-lap-taken" "what is left in the log of the time before it began anew is taken for new",
+    OldTablesTaken "old-tables-taken" "the tables before the newest are taken where those are damaged, although the log is newer",
     LapNotRaised "lap-not-raised" "the log begins anew without its lap being noted in the trees",
     DeletionUnsettled "deletion-unsettled" "a deletion is not carried over from the log to the trees",
     WatchSkips "watch-skips" "the first change after a pause is not told to a watch",
