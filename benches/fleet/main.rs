@@ -11,6 +11,7 @@
 #![allow(missing_docs, reason = "a program of its own")]
 mod change;
 mod crew;
+mod durable;
 mod idle;
 mod lists;
 mod loss;
@@ -62,7 +63,9 @@ pub struct Fleet {
     pub wish: Wish,
 }
 
-const NAMES: [&str; 7] = ["idle", "change", "watches", "lists", "overload", "loss", "restart"];
+const NAMES: [&str; 8] = [
+    "idle", "change", "watches", "lists", "durable", "overload", "loss", "restart",
+];
 
 async fn measure(fleet: &mut Fleet, name: &str) -> Result<Vec<Row>> {
     match name {
@@ -70,6 +73,7 @@ async fn measure(fleet: &mut Fleet, name: &str) -> Result<Vec<Row>> {
         "change" => fleet.change().await,
         "watches" => fleet.watches().await,
         "lists" => fleet.lists().await,
+        "durable" => fleet.durable().await,
         "overload" => fleet.overload().await,
         "loss" => fleet.loss().await,
         _ => fleet.restart().await,

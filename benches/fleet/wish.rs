@@ -108,7 +108,7 @@ fn spec() -> Value {
 }
 
 /// Posts so many bodies over so many connections, each as soon as the one before it is answered.
-async fn post(
+pub async fn post(
     manager: &Manager,
     connections: usize,
     bodies: usize,

@@ -29,7 +29,7 @@ const AGAIN_MOST: Duration = Duration::from_secs(2);
 const CPUS: u64 = 64;
 const MEMORY: u64 = 256 << 30;
 /// Bytes of disk.
-const DISK: u64 = 1 << 40;
+pub const DISK: u64 = 1 << 40;
 
 /// What all workers have come to.
 #[derive(Default)]

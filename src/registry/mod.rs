@@ -142,6 +142,14 @@ impl Registry {
         list(&self.snapshot(), kind, filter)
     }
 
+    /// Whether more than `many` objects have to be looked at to find `most` of those that the filter means: what a list costs.
+    pub fn looks_at_more_than(&self, many: usize, kind: Kind, filter: &Filter, most: usize) -> bool {
+        if only_key(kind, filter).is_some() || (most <= many && !filter.chooses()) {
+            return false;
+        }
+        self.snapshot().range(&prefix(kind, filter)).nth(many).is_some()
+    }
+
     /// At most so many of them: the first, or those after a key, as they were at the first piece's revision. No piece is
     /// held for the next: each is found anew.
     ///

@@ -147,6 +147,11 @@ impl Filter {
         }
     }
 
+    /// Whether it means only some of what is in the namespace, or in all.
+    pub fn chooses(&self) -> bool {
+        !self.labels.is_empty() || !self.fields.0.is_empty()
+    }
+
     /// Whether the object is meant.
     pub fn matches(&self, object: &Object) -> bool {
         self.namespace

@@ -99,6 +99,7 @@ struct Server {
     watches: Arc<Semaphore>,
     backups: Arc<Semaphore>,
     batches: Semaphore,
+    long_lists: Semaphore,
     ending: CancellationToken,
 }
 
@@ -109,22 +110,32 @@ pub async fn serve<L: Listener>(listener: L, state: ServerState, shutdown: Cance
     connections::serve(listener, router, shutdown).await;
 }
 
+impl Server {
+    fn new(state: ServerState, ending: CancellationToken) -> Self {
+        let metrics = Metrics::new(state.registry.world().now());
+        Self {
+            registry: state.registry,
+            containers: state.containers,
+            door: state.door,
+            scheduling_policy: state.scheduling_policy,
+            recorder: state.recorder,
+            info: state.info,
+            metrics,
+            watches: Arc::new(Semaphore::new(WATCHES)),
+            backups: Arc::new(Semaphore::new(BACKUPS)),
+            batches: Semaphore::new(BATCHES),
+            long_lists: Semaphore::new(pages::long_lists_at_once()),
+            ending,
+        }
+    }
+}
+
 /// Everything that is served, by path. Streams end with `ending`.
 pub fn router(state: ServerState, ending: CancellationToken) -> Router {
-    let metrics = Metrics::new(state.registry.world().now());
-    let server = Arc::new(Server {
-        registry: state.registry,
-        containers: state.containers,
-        door: state.door,
-        scheduling_policy: state.scheduling_policy,
-        recorder: state.recorder,
-        info: state.info,
-        metrics,
-        watches: Arc::new(Semaphore::new(WATCHES)),
-        backups: Arc::new(Semaphore::new(BACKUPS)),
-        batches: Semaphore::new(BATCHES),
-        ending,
-    });
+    routes(Arc::new(Server::new(state, ending)))
+}
+
+fn routes(server: Arc<Server>) -> Router {
     let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     Router::new()
         // What Kubernetes' clients ask first.

@@ -13,7 +13,7 @@ use super::{
     answer::{self, Refusal},
     exec, logs,
     metrics::Labels,
-    pages::Place,
+    pages::{self, Place},
     params::Params,
     placement,
     render::Renderer,
@@ -158,7 +158,7 @@ impl Call {
     async fn answer(self, verb: Option<Verb>, body: Body) -> Result<Response, Refusal> {
         match verb.ok_or_else(Refusal::no_such_verb)? {
             Verb::Get => self.get(),
-            Verb::List => self.list(),
+            Verb::List => self.list().await,
             Verb::Watch => watch::watch(self),
             Verb::Create => write::create(self, body).await,
             Verb::Update => write::update(self, body).await,
@@ -189,7 +189,7 @@ impl Call {
         self.shown(StatusCode::OK, &object)
     }
 
-    fn list(self) -> Result<Response, Refusal> {
+    async fn list(self) -> Result<Response, Refusal> {
         let filter = self.params.filter(self.target.kind, self.target.namespace.as_deref())?;
         self.check_revision_match()?;
         let (registry, kind) = (&self.server.registry, self.target.kind);
@@ -204,6 +204,10 @@ impl Call {
         self.reachable_revision()?;
         let after = place.as_ref().map(|(revision, key)| (*revision, key));
         let most = self.params.limit()?.unwrap_or(usize::MAX);
+        let _turn = match registry.looks_at_more_than(pages::SHORT, kind, &filter, most) {
+            true => self.server.long_lists.acquire().await.ok(),
+            false => None,
+        };
         let piece = registry.list_piece(kind, &filter, most, after)?;
         let rest = Place::after(&piece);
         let list = piece.list;

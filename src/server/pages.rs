@@ -5,12 +5,23 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cube_api::kinds::Kind;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 use super::answer::Refusal;
 use crate::{
     registry::{Filter, Piece},
     store::Key,
 };
+
+/// A list that looks at more objects than these, about a millisecond's worth, waits for its turn among all such.
+pub(super) const SHORT: usize = 500;
+
+/// So many long lists are made at once. Each holds a thread while it is made, and one thread is always left for all else: however
+/// many clients list, workers are heard and what is wished is done.
+pub(super) fn long_lists_at_once() -> usize {
+    let threads = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
+    threads.saturating_sub(1).max(1)
+}
 
 /// Where a list goes on. What it says is nobody's business but ours.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

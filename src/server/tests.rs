@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Containers, ServerState, router};
+use super::{Containers, Server, ServerState, routes};
 use crate::{
     engine::{ExecOptions, LogOptions, Program, Said, Told},
     registry::{ApiError, Registry},
@@ -87,6 +87,7 @@ impl Containers for Echo {
 
 struct App {
     router: Router,
+    server: Arc<Server>,
     registry: Registry,
     ending: CancellationToken,
 }
@@ -127,9 +128,10 @@ impl App {
     async fn with(options: Options) -> Self {
         let registry = Registry::open(Store::memory(options), World::real()).await.unwrap();
         let ending = CancellationToken::new();
-        let router = router(state(&registry, json!({ "pid": 7 })), ending.clone());
+        let server = Arc::new(Server::new(state(&registry, json!({ "pid": 7 })), ending.clone()));
         Self {
-            router,
+            router: routes(Arc::clone(&server)),
+            server,
             registry,
             ending,
         }

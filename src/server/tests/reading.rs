@@ -1,5 +1,10 @@
 //! Get, list, forms, logs, backup.
+use std::pin::pin;
+
+use futures_util::{FutureExt as _, poll};
+
 use super::*;
+use crate::server::pages;
 
 #[tokio::test]
 async fn what_was_written_is_read() {
@@ -261,4 +266,30 @@ async fn a_list_in_pieces_is_of_one_revision_whatever_is_written_meanwhile() {
     }
     let late = app.get(&format!("{selected}&continue={token}")).await;
     assert_eq!((late.code, &late.json()["reason"]), (410, &json!("Expired")));
+}
+
+#[tokio::test]
+async fn a_long_list_waits_for_its_turn_and_nothing_else_does() {
+    let app = App::new().await;
+    for number in 0..=pages::SHORT {
+        app.task(&format!("task-{number}"), "nginx").await;
+    }
+    let turns = app.server.long_lists.available_permits();
+    let others = app.server.long_lists.acquire_many(turns as u32).await.unwrap();
+    for uri in [
+        format!("{TASKS}?limit=500"),
+        format!("{TASKS}/task-7"),
+        format!("{TASKS}?fieldSelector=metadata.name%3Dtask-7"),
+        "/apis/cube/v1/namespaces/other/tasks".to_owned(),
+    ] {
+        let answer = app.get(&uri).now_or_never();
+        assert_eq!(answer.map(|answer| answer.code), Some(200), "{uri}");
+    }
+    let mut long = pin!(app.get(TASKS));
+    let mut chosen = pin!(app.get("/apis/cube/v1/tasks?labelSelector=app%3Dtask-7&limit=500"));
+    assert!(poll!(&mut long).is_pending());
+    assert!(poll!(&mut chosen).is_pending());
+    drop(others);
+    assert_eq!(long.await.json()["items"].as_array().unwrap().len(), pages::SHORT + 1);
+    assert_eq!(chosen.await.json()["items"].as_array().unwrap().len(), 1);
 }
