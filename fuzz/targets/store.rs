@@ -133,8 +133,8 @@ fn runtime() -> Runtime {
 
 fn put(name: &str, bytes: &[u8]) -> Transaction {
     Transaction {
-        expects: Vec::new(),
         changes: vec![Change::Put(Key::new("tasks", "default", name), bytes.to_vec())],
+        ..Transaction::default()
     }
 }
 
@@ -163,8 +163,8 @@ impl Originals {
             let size = if n % 13 == 5 { 140 << 10 } else { 20 + n };
             let transaction = match n % 9 {
                 8 => Transaction {
-                    expects: Vec::new(),
                     changes: vec![Change::Delete(Key::new("tasks", "default", &((n - 1) % 7).to_string()))],
+                    ..Transaction::default()
                 },
                 _ => put(&name, &vec![n as u8; size]),
             };

@@ -23,7 +23,7 @@ use super::{
     rules::{self, Next, Part, metadata, object, text},
     write::TURNS,
 };
-use crate::store::Snapshot;
+use crate::store::{Origin, Snapshot};
 
 /// The manager of what people apply.
 pub const PERSON: &str = "cube";
@@ -99,7 +99,7 @@ impl Registry {
                 .iter_mut()
                 .filter_map(|decision| decision.step.take())
                 .collect();
-            let written = self.commit(&steps, request.dry_run).await;
+            let written = self.commit(&steps, request.dry_run, Origin::Client).await;
             let error = match written {
                 Ok(objects) => {
                     let mut objects = objects.into_iter();

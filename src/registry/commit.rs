@@ -9,7 +9,7 @@ use cube_api::{
 use serde_json::Value;
 
 use super::{ApiError, Object, Registry, find, object, rules::Next};
-use crate::store::{Change, CommitError, Expect, Key, Snapshot, Transaction};
+use crate::store::{Change, CommitError, Expect, Key, Origin, Snapshot, Transaction};
 
 /// What becomes of one object in a transaction.
 #[derive(Clone, Debug)]
@@ -101,8 +101,11 @@ impl Step {
 
 impl Registry {
     /// Writes all steps or none. The answers are in the steps' order: the object as it is now, or as it was last.
-    pub(super) async fn commit(&self, steps: &[Step], dry_run: bool) -> Result<Vec<Object>, Failed> {
-        let mut transaction = Transaction::default();
+    pub(super) async fn commit(&self, steps: &[Step], dry_run: bool, origin: Origin) -> Result<Vec<Object>, Failed> {
+        let mut transaction = Transaction {
+            origin,
+            ..Transaction::default()
+        };
         let snapshot = self.snapshot();
         let mut rooms = BTreeSet::new();
         for step in steps {

@@ -17,7 +17,7 @@ use super::{
     object::shown,
     rules::{self, Next},
 };
-use crate::store::Snapshot;
+use crate::store::{Origin, Snapshot};
 
 /// What a worker has seen of one Task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -72,7 +72,10 @@ impl Registry {
     }
 
     async fn report_one(&self, node: &str, report: &TaskReport) -> Result<(), ApiError> {
-        let options = WriteOptions::new("worker");
+        let options = WriteOptions {
+            origin: Origin::Loop,
+            ..WriteOptions::new("worker")
+        };
         let now = self.world.now();
         let decide = |before: &Object| reported(before, node, report, now);
         let written = self.modify(Kind::Task, &report.namespace, &report.name, &options, decide);

@@ -11,6 +11,7 @@ use super::{
     rules::{self, Next, Part, metadata, object, text},
     task,
 };
+use crate::store::Origin;
 
 /// One change of a decision.
 #[derive(Clone, Debug)]
@@ -106,7 +107,9 @@ impl Registry {
         for write in writes {
             steps.push(self.step(write)?);
         }
-        self.commit(&steps, false).await.map_err(Failed::into_error)
+        self.commit(&steps, false, Origin::Loop)
+            .await
+            .map_err(Failed::into_error)
     }
 
     fn step(&self, write: Write) -> Result<Step, ApiError> {

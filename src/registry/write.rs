@@ -12,6 +12,7 @@ use super::{
     rules::{self, Next, Part},
     scale,
 };
+use crate::store::Origin;
 
 /// How often a write is decided again when others keep coming between. Too low refuses writers under load, too high
 /// lets them spin; each turn means that somebody else went ahead.
@@ -40,6 +41,8 @@ pub struct WriteOptions<'a> {
     pub unknown: UnknownFields,
     /// Which part is written.
     pub subresource: Subresource,
+    /// Whether somebody waits for it.
+    pub origin: Origin,
 }
 
 impl<'a> WriteOptions<'a> {
@@ -50,6 +53,7 @@ impl<'a> WriteOptions<'a> {
             dry_run: false,
             unknown: UnknownFields::Refuse,
             subresource: Subresource::None,
+            origin: Origin::Client,
         }
     }
 
@@ -143,7 +147,10 @@ impl Registry {
                 last = Some(error);
                 continue;
             }
-            match self.commit(std::slice::from_ref(&step), options.dry_run).await {
+            match self
+                .commit(std::slice::from_ref(&step), options.dry_run, options.origin)
+                .await
+            {
                 Ok(mut objects) => return one(objects.pop(), "created", options),
                 Err(Failed::Refused(error)) => return Err(error),
                 Err(raced) => last = Some(raced.into_error()),
@@ -235,7 +242,10 @@ impl Registry {
             let before = self.get(kind, namespace, name)?;
             let next = decide(&before)?;
             let verb = if next == Next::Gone { "removed" } else { "changed" };
-            match self.commit(&[Step::change(before, next)], options.dry_run).await {
+            match self
+                .commit(&[Step::change(before, next)], options.dry_run, options.origin)
+                .await
+            {
                 Ok(mut objects) => return one(objects.pop(), verb, options),
                 Err(Failed::Refused(error)) => return Err(error),
                 Err(Failed::Raced(..)) => {}

@@ -47,10 +47,10 @@ impl Meant {
 
     fn options(&self) -> WriteOptions<'_> {
         WriteOptions {
-            actor: &self.actor,
             dry_run: self.dry_run,
             unknown: self.validation.unknown(),
             subresource: self.subresource,
+            ..WriteOptions::new(&self.actor)
         }
     }
 

@@ -21,6 +21,7 @@ mod encoding;
 mod error;
 mod file;
 mod key;
+mod line;
 mod log;
 mod record;
 mod snapshot;
@@ -49,7 +50,7 @@ pub use self::key::Key;
 pub use self::log::SIZE as LOG_SIZE;
 pub use self::record::Record;
 pub use self::snapshot::Snapshot;
-pub use self::transaction::{Change, CommitError, Committed, Expect, Transaction, Trouble};
+pub use self::transaction::{Change, CommitError, Committed, Expect, Origin, Transaction, Trouble};
 pub use self::watch::{Event, Watch, WatchError};
 
 /// The number of a write. Each write of an object takes the next one.

@@ -17,6 +17,7 @@ pub(super) fn put(name: &str, bytes: impl Into<Vec<u8>>) -> Transaction {
     Transaction {
         expects: vec![],
         changes: vec![Change::Put(key(name), bytes.into())],
+        ..Transaction::default()
     }
 }
 
@@ -24,6 +25,7 @@ pub(super) fn delete(name: &str) -> Transaction {
     Transaction {
         expects: vec![],
         changes: vec![Change::Delete(key(name))],
+        ..Transaction::default()
     }
 }
 
@@ -111,7 +113,14 @@ async fn a_transaction_takes_a_run_of_revisions_and_tells_one_record_a_change() 
         Change::Put(key("b"), "3".into()),
     ];
     let expects = vec![(key("b"), Expect::Absent)];
-    let done = store.commit(Transaction { expects, changes }).await.unwrap();
+    let done = store
+        .commit(Transaction {
+            expects,
+            changes,
+            ..Transaction::default()
+        })
+        .await
+        .unwrap();
     let told: Vec<_> = done.records.iter().map(|record| format!("{record:?}")).collect();
     assert_eq!(
         told,
@@ -136,8 +145,8 @@ async fn a_transaction_that_cannot_finish_leaves_nothing() {
     let changes = vec![Change::Put(key("a"), vec![]), Change::Delete(key("never"))];
     let refused = store
         .commit(Transaction {
-            expects: vec![],
             changes,
+            ..Transaction::default()
         })
         .await;
     assert!(matches!(
@@ -191,8 +200,8 @@ async fn ranges_are_what_begins_with_the_prefix() {
         let changes = vec![Change::Put(Key::new(plural, namespace, name), vec![])];
         store
             .commit(Transaction {
-                expects: vec![],
                 changes,
+                ..Transaction::default()
             })
             .await
             .unwrap();
@@ -268,8 +277,8 @@ async fn who_falls_behind_is_told_to_list_again() {
         let changes = (0..3).map(|n| Change::Put(key(&n.to_string()), vec![])).collect();
         store
             .commit(Transaction {
-                expects: vec![],
                 changes,
+                ..Transaction::default()
             })
             .await
             .unwrap();

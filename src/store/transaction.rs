@@ -49,6 +49,13 @@ pub enum Change {
     Delete(Key),
 }
 
+impl Transaction {
+    /// The bytes of its changes.
+    pub(super) fn size(&self) -> usize {
+        self.changes.iter().map(Change::size).sum()
+    }
+}
+
 impl Change {
     /// The object that it writes.
     pub fn key(&self) -> &Key {
@@ -65,6 +72,16 @@ impl Change {
     }
 }
 
+/// Who wishes for a transaction.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Somebody who waits for the answer.
+    #[default]
+    Client,
+    /// One of Cube's own loops, which may have thousands: clients' go ahead of them, and they never hold one up for long.
+    Loop,
+}
+
 /// Changes that happen all together or not at all.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Transaction {
@@ -72,6 +89,8 @@ pub struct Transaction {
     pub expects: Vec<(Key, Expect)>,
     /// Done in order.
     pub changes: Vec<Change>,
+    /// Who wishes for it.
+    pub origin: Origin,
 }
 
 /// A transaction that is durable and that everyone sees.

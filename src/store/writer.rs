@@ -10,17 +10,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::core::Core;
+use super::line::Line;
 use super::watch::Shared;
-use super::{CommitError, Committed, OpenError, Options, Transaction};
+use super::{CommitError, Committed, OpenError, Options, Origin, Transaction};
 use crate::world::spawn;
 
-/// So many transactions may wait for the disk; who comes later waits to be let in. Bounds memory when the disk is slow.
+/// So many transactions of each origin may wait for the disk; who comes later waits to be let in. Bounds memory when the disk is slow.
 const QUEUE: usize = 4096;
 
 type Answer = Result<Committed, CommitError>;
 
 struct Job {
     transaction: Transaction,
+    who: Who,
+}
+
+/// Who waits for a transaction.
+struct Who {
     answer: oneshot::Sender<Answer>,
     _place: OwnedSemaphorePermit,
 }
@@ -38,7 +44,8 @@ enum Way {
     Queue {
         /// None once the writer is closed.
         queue: Mutex<Option<Take>>,
-        places: Arc<Semaphore>,
+        clients: Arc<Semaphore>,
+        loops: Arc<Semaphore>,
         thread: Mutex<Option<JoinHandle<()>>>,
     },
     Caller {
@@ -51,7 +58,8 @@ impl Way {
     fn queue(queue: Take, thread: Option<JoinHandle<()>>) -> Self {
         Self::Queue {
             queue: Mutex::new(Some(queue)),
-            places: Arc::new(Semaphore::new(QUEUE)),
+            clients: Arc::new(Semaphore::new(QUEUE)),
+            loops: Arc::new(Semaphore::new(QUEUE)),
             thread: Mutex::new(thread),
         }
     }
@@ -62,10 +70,10 @@ impl Writer {
     pub fn thread(core: Core, options: &Options) -> Result<Self, OpenError> {
         let shared = core.shared().clone();
         let (queue, jobs) = channel();
-        let bounds = Bounds::of(options);
+        let waiting = Line::new(options);
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || work(core, &jobs, bounds))
+            .spawn(move || work(core, &jobs, waiting))
             .map_err(OpenError::Io)?;
         let queue = Box::new(move |job| queue.send(job).is_ok());
         Ok(Self {
@@ -78,7 +86,7 @@ impl Writer {
     pub fn task(core: Core, options: &Options, disk: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         let shared = core.shared().clone();
         let (queue, jobs) = mpsc::unbounded_channel();
-        spawn(work_in_time(core, jobs, Bounds::of(options), disk));
+        spawn(work_in_time(core, jobs, Line::new(options), disk));
         let queue = Box::new(move |job| queue.send(job).is_ok());
         Self {
             way: Way::queue(queue, None),
@@ -98,13 +106,18 @@ impl Writer {
 
     pub async fn commit(&self, transaction: Transaction) -> Answer {
         match &self.way {
-            Way::Queue { queue, places, .. } => {
+            Way::Queue {
+                queue, clients, loops, ..
+            } => {
+                let places = match transaction.origin {
+                    Origin::Client => clients,
+                    Origin::Loop => loops,
+                };
                 let place = (places.clone().acquire_owned().await).map_err(|_| CommitError::Closed)?;
                 let (answer, answered) = oneshot::channel();
                 let job = Job {
                     transaction,
-                    answer,
-                    _place: place,
+                    who: Who { answer, _place: place },
                 };
                 let taken = lock(queue).as_ref().is_some_and(|queue| queue(job));
                 if !taken {
@@ -126,8 +139,15 @@ impl Writer {
 
     /// Takes nothing more, finishes what waits, and lets go of the file.
     pub fn close(&self) {
-        if let Way::Queue { queue, places, thread } = &self.way {
-            places.close();
+        if let Way::Queue {
+            queue,
+            clients,
+            loops,
+            thread,
+        } = &self.way
+        {
+            clients.close();
+            loops.close();
             drop(lock(queue).take());
             if let Some(thread) = lock(thread).take() {
                 // It ends by itself; a panic in there was reported by the thread.
@@ -148,62 +168,36 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How large a group may be.
-#[derive(Clone, Copy)]
-struct Bounds {
-    changes: usize,
-    bytes: usize,
-}
+type Waiting = Line<Who>;
 
-impl Bounds {
-    fn of(options: &Options) -> Self {
-        Self {
-            changes: options.group_changes,
-            bytes: options.group_bytes,
-        }
+impl Waiting {
+    fn take(&mut self, job: Job) {
+        self.join(job.transaction, job.who);
     }
 }
 
-/// Transactions that share a sync, and who waits for what becomes of each.
-#[derive(Default)]
-struct Group {
-    transactions: Vec<Transaction>,
-    answers: Vec<oneshot::Sender<Answer>>,
-}
-
-impl Group {
-    /// The first job, and those that `more` has, up to the bounds.
-    fn gather(first: Job, bounds: Bounds, mut more: impl FnMut() -> Option<Job>) -> Self {
-        let mut group = Self::default();
-        let (mut changes, mut bytes) = (0, 0);
-        let mut job = Some(first);
-        while let Some(Job {
-            transaction, answer, ..
-        }) = job
-        {
-            changes += transaction.changes.len();
-            bytes += transaction.changes.iter().map(super::Change::size).sum::<usize>();
-            group.transactions.push(transaction);
-            group.answers.push(answer);
-            let room = changes < bounds.changes && bytes < bounds.bytes;
-            job = room.then(&mut more).flatten();
-        }
-        group
-    }
-
-    fn commit(self, core: &mut Core, now: Duration) {
-        for (answer, result) in self.answers.into_iter().zip(core.commit(now, self.transactions)) {
-            // Who asked may have gone; the commit stands.
-            let _ = answer.send(result);
-        }
+/// Those that are next share a sync.
+fn commit(core: &mut Core, now: Duration, waiting: &mut Waiting) {
+    let (transactions, who): (Vec<_>, Vec<_>) = waiting.next().into_iter().unzip();
+    for (who, result) in who.into_iter().zip(core.commit(now, transactions)) {
+        // Who asked may have gone; the commit stands.
+        let _ = who.answer.send(result);
     }
 }
 
-fn work(mut core: Core, jobs: &Receiver<Job>, bounds: Bounds) {
+fn work(mut core: Core, jobs: &Receiver<Job>, mut waiting: Waiting) {
     let started = Instant::now();
-    while let Some(first) = next(&mut core, jobs, started) {
-        let group = Group::gather(first, bounds, || jobs.try_recv().ok());
-        group.commit(&mut core, started.elapsed());
+    loop {
+        if waiting.is_empty() {
+            let Some(first) = next(&mut core, jobs, started) else {
+                break;
+            };
+            waiting.take(first);
+        }
+        while let Ok(job) = jobs.try_recv() {
+            waiting.take(job);
+        }
+        commit(&mut core, started.elapsed(), &mut waiting);
     }
     core.close();
 }
@@ -212,25 +206,30 @@ fn work(mut core: Core, jobs: &Receiver<Job>, bounds: Bounds) {
 async fn work_in_time(
     mut core: Core,
     mut jobs: mpsc::UnboundedReceiver<Job>,
-    bounds: Bounds,
+    mut waiting: Waiting,
     disk: impl Fn() -> Duration + Send + Sync,
 ) {
     let started = Instant::now();
     loop {
-        let first = match core.retry_at() {
-            None => jobs.recv().await,
-            Some(at) => match tokio::time::timeout_at(started + at, jobs.recv()).await {
-                Ok(job) => job,
-                Err(_) => {
-                    core.recover(started.elapsed());
-                    continue;
-                }
-            },
-        };
-        let Some(first) = first else { break };
+        if waiting.is_empty() {
+            let first = match core.retry_at() {
+                None => jobs.recv().await,
+                Some(at) => match tokio::time::timeout_at(started + at, jobs.recv()).await {
+                    Ok(job) => job,
+                    Err(_) => {
+                        core.recover(started.elapsed());
+                        continue;
+                    }
+                },
+            };
+            let Some(first) = first else { break };
+            waiting.take(first);
+        }
         tokio::time::sleep(disk()).await;
-        let group = Group::gather(first, bounds, || jobs.try_recv().ok());
-        group.commit(&mut core, started.elapsed());
+        while let Ok(job) = jobs.try_recv() {
+            waiting.take(job);
+        }
+        commit(&mut core, started.elapsed(), &mut waiting);
     }
     core.close();
 }

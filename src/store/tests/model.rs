@@ -26,7 +26,7 @@ fn step() -> impl Strategy<Value = Step> {
     let expects = proptest::collection::vec((name(), expect), 0..2);
     let transaction = (expects, proptest::collection::vec(change, 0..4));
     prop_oneof![
-        12 => transaction.prop_map(|(expects, changes)| Step::Commit(Transaction { expects, changes })),
+        12 => transaction.prop_map(|(expects, changes)| Step::Commit(Transaction { expects, changes, ..Transaction::default() })),
         1 => Just(Step::Restart),
     ]
 }
