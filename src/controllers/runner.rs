@@ -20,7 +20,7 @@ use super::{index::Index, queue::Queue};
 use crate::{
     registry::{ApiError, Feed, News, Object, ObjectChange, Recorder, Registry, StatusReason, Write, all, find},
     store::{Key, Snapshot},
-    world::World,
+    world::{Slice, World, process::apart},
 };
 
 /// So many looks' transactions are under way at once. More would not fill a sync better, and makes each wait longer.
@@ -159,30 +159,32 @@ impl Runner {
 
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
-            self.pass();
+            self.pass().await;
             let due = self.queue.next_due();
             let idle = self.under_way.is_empty();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
                 Some(finished) = self.under_way.next(), if !idle => self.finish(finished),
-                news = self.feed.next() => self.take(news),
+                news = self.feed.next() => self.take(news).await,
                 () = until(due) => {}
             }
         }
     }
 
     /// Takes up all that is due, and looks at what is ready.
-    fn pass(&mut self) {
+    async fn pass(&mut self) {
         self.queue.due(Instant::now());
+        let mut slice = Slice::begin();
         loop {
-            let snapshot = self.catch_up();
+            let snapshot = self.catch_up().await;
             let view = View {
                 snapshot: &snapshot,
                 index: &self.index,
                 now: self.world.now(),
             };
             for turn in 0.. {
+                slice.share().await;
                 if self.under_way.len() >= UNDER_WAY || self.writes >= WRITES {
                     return;
                 }
@@ -212,17 +214,18 @@ impl Runner {
                     let about = view.get(&place.1).map(|object| object.reference());
                     let registry = self.registry.clone();
                     self.writes += writes(&outcome);
-                    self.under_way.push(carry_out(registry, place, about, outcome));
+                    self.under_way
+                        .push(Box::pin(apart(carry_out(registry, place, about, outcome))));
                 }
             }
         }
     }
 
     /// A snapshot, and an index of the very same revision: a loop must see what it wrote itself, and what woke it.
-    fn catch_up(&mut self) -> Snapshot {
+    async fn catch_up(&mut self) -> Snapshot {
         loop {
             while let Some(news) = self.feed.ready() {
-                self.take(news);
+                self.take(news).await;
             }
             let snapshot = self.registry.snapshot();
             // What was published in between is taken up too: it may have come before the look at the feed, or after.
@@ -232,7 +235,7 @@ impl Runner {
         }
     }
 
-    fn take(&mut self, news: News) {
+    async fn take(&mut self, news: News) {
         match news {
             News::Changes(changes) => {
                 let snapshot = self.registry.snapshot();
@@ -246,10 +249,13 @@ impl Runner {
                     hand.forget();
                 }
                 let objects: Vec<Object> = all(&snapshot).collect();
+                let mut slice = Slice::begin();
                 for object in &objects {
+                    slice.share().await;
                     self.index.change(None, Some(object));
                 }
                 for object in objects {
+                    slice.share().await;
                     let change = Change {
                         object,
                         gone: false,
@@ -311,26 +317,19 @@ fn writes(outcome: &Outcome) -> usize {
 }
 
 /// Writes what a look came to.
-fn carry_out(
-    registry: Registry,
-    place: Place,
-    about: Option<ObjectReference>,
-    outcome: Outcome,
-) -> BoxFuture<'static, Finished> {
+async fn carry_out(registry: Registry, place: Place, about: Option<ObjectReference>, outcome: Outcome) -> Finished {
     let writes = writes(&outcome);
-    Box::pin(async move {
-        let written = outcome.transactions.into_iter().map(|writes| registry.transact(writes));
-        let failed = join_all(written).await.into_iter().find_map(Result::err);
-        Finished {
-            place,
-            about,
-            failed,
-            tell: outcome.tell,
-            again: outcome.again,
-            rest: outcome.rest,
-            writes,
-        }
-    })
+    let written = outcome.transactions.into_iter().map(|writes| registry.transact(writes));
+    let failed = join_all(written).await.into_iter().find_map(Result::err);
+    Finished {
+        place,
+        about,
+        failed,
+        tell: outcome.tell,
+        again: outcome.again,
+        rest: outcome.rest,
+        writes,
+    }
 }
 
 /// What becomes of a key after a look.

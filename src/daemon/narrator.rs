@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cube_api::kinds::Kind;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,8 @@ use crate::source::{Fact, Tell};
 
 /// Lines that belong together come within this time; it only keeps a summary from coming before what it sums up.
 const SETTLE: Duration = Duration::from_millis(150);
+/// After so many changes others have their turn.
+const AT_ONCE: usize = 128;
 
 /// Writes the lines. Cloning is cheap.
 #[derive(Clone)]
@@ -82,10 +85,14 @@ impl Narrator {
                     () = self.settled() => continue,
                 };
                 let Ok(events) = events else { break };
-                self.with(|scene| {
-                    let now = Instant::now();
-                    events.iter().flat_map(|event| scene.seen(event, now)).collect()
-                });
+                // What is there at first comes all at once.
+                for some in events.chunks(AT_ONCE) {
+                    self.with(|scene| {
+                        let now = Instant::now();
+                        some.iter().flat_map(|event| scene.seen(event, now)).collect()
+                    });
+                    yield_now().await;
+                }
             }
         }
     }

@@ -23,8 +23,8 @@ use super::{Registry, Write, find};
 const GATHER: Duration = Duration::from_millis(250);
 /// So many may wait to be written; beyond it they are dropped (and that is logged): a full disk must not fill memory.
 const WAITING: usize = 4096;
-/// Events of one transaction.
-const BATCH: usize = 256;
+/// Events of one transaction. More would hold a thread for long.
+const BATCH: usize = 64;
 /// Letters of a message; with more the store would grow by whatever an engine prints.
 const LONGEST: usize = 1024;
 

@@ -28,7 +28,7 @@ use self::{edited::Outgrown, waiting::Preemption};
 use crate::{
     registry::{ApiError, Feed, News, Object, ObjectChange, Recorder, Registry, StatusReason, Write, all, find},
     store::Snapshot,
-    world::World,
+    world::{Slice, World, process::apart},
 };
 
 /// So many Tasks are bound in one transaction. More would make the first of them wait for the last.
@@ -122,23 +122,23 @@ impl Actor {
 
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
-            self.pass();
+            self.pass().await;
             let due = self.pause.or(self.retell_at.filter(|_| self.being_told.is_empty()));
             let idle = self.under_way.is_empty();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
                 Some(finished) = self.under_way.next(), if !idle => self.finish(finished),
-                news = self.feed.next() => self.take(news),
+                news = self.feed.next() => self.take(news).await,
                 () = until(due) => {}
             }
         }
     }
 
     /// Places all that can be placed, and says of the rest why not.
-    fn pass(&mut self) {
+    async fn pass(&mut self) {
         while let Some(news) = self.feed.ready() {
-            self.take(news);
+            self.take(news).await;
         }
         let now = Instant::now();
         if self.pause.is_some_and(|until| until > now) {
@@ -151,7 +151,9 @@ impl Actor {
         let mut nowhere: BTreeMap<Arc<Demand>, Vec<Object>> = BTreeMap::new();
         self.queue.wake(&mut self.index);
         // What is placed may be what another waits for.
+        let mut slice = Slice::begin();
         while let Some((rank, demand)) = self.next() {
+            slice.share().await;
             let Some(task) = waiting_task(&snapshot, &rank.key) else {
                 // The feed tells of it in a moment, or has.
                 continue;
@@ -221,14 +223,14 @@ impl Actor {
     fn bind(&mut self, bindings: Vec<Binding>) {
         self.binding += 1;
         let registry = self.registry.clone();
-        self.under_way.push(Box::pin(async move {
+        self.under_way.push(Box::pin(apart(async move {
             let writes = bindings.iter().map(|binding| Write::Bind {
                 task: binding.task.clone(),
                 node: binding.node.clone(),
             });
             let written = registry.transact(writes.collect()).await.map(drop);
             Finished::Bound(bindings, written)
-        }));
+        })));
     }
 
     fn finish(&mut self, finished: Finished) {
@@ -295,10 +297,12 @@ impl Actor {
         }
     }
 
-    fn take(&mut self, news: News) {
+    async fn take(&mut self, news: News) {
+        let mut slice = Slice::begin();
         match news {
             News::Changes(changes) => {
                 for change in changes {
+                    slice.share().await;
                     let object = change.object();
                     let gone = change.after.is_none();
                     match object.kind() {
@@ -325,6 +329,7 @@ impl Actor {
                 self.nominated.retain(|key, _| task(&snapshot, key).is_some());
                 self.evicted.retain(|key, _| task(&snapshot, key).is_some());
                 for object in all(&snapshot) {
+                    slice.share().await;
                     match object.kind() {
                         Kind::Node => self.set_node(object.typed()),
                         Kind::Task => self.set_task(&object),

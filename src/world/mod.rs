@@ -9,11 +9,13 @@ pub mod host;
 pub mod network;
 pub mod notes;
 pub mod process;
+pub mod slice;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 pub use process::spawn;
+pub use slice::Slice;
 use uuid::Uuid;
 
 /// Where time and chance come from.

@@ -49,7 +49,19 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         tokio::task::yield_now().await;
         return work();
     }
-    match tokio::task::spawn_blocking(work).await {
+    joined(tokio::task::spawn_blocking(work)).await
+}
+
+/// Does it as a task of its own: who waits for many at once holds no thread while each of them is worked at.
+///
+/// # Panics
+/// When `work` does.
+pub async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    joined(spawn(work)).await
+}
+
+async fn joined<T>(handle: JoinHandle<T>) -> T {
+    match handle.await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

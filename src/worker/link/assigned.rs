@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use crate::registry::{Object, ObjectChange, ObjectWatch, Registry, WatchOptions};
 use crate::store::Key;
+use crate::world::Slice;
 
 /// So many changes wait for a link at most; beyond that it is told all of its Tasks anew, which is shorter.
 const WAITING: usize = 256;
@@ -92,6 +93,12 @@ impl Assigned {
             ..WatchOptions::default()
         };
         let watch = registry.watch(Kind::Task, options).ok()?;
+        let mut slice = Slice::begin();
+        for task in &list.items {
+            // Who looks first reads them, which takes most of the time.
+            slice.share().await;
+            node_of(task);
+        }
         self.inner().take_all(list.items);
         Some(watch)
     }
