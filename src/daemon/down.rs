@@ -22,7 +22,7 @@ use crate::engine::{Container, Engine, EngineError};
 use crate::registry::{ApiError, Registry, TaskReport};
 use crate::store::{self, OpenError, Store};
 use crate::worker::link::memory;
-use crate::worker::{HASH_LABEL, Journal, NODE_LABEL, UID_LABEL};
+use crate::worker::{HASH_LABEL, Journal, NODE_LABEL, NUMBER_LABEL, UID_LABEL};
 use crate::world::World;
 
 /// How long the process has to end.
@@ -150,10 +150,10 @@ pub async fn down(options: &Down, world: World) -> Result<TakenDown, DownError> 
         .map_err(|source| DownError::Journal { source })?;
     // What only bears our labels is a stranger's.
     let ours = |uid: &String| journal.has(uid) || graces.contains_key(uid);
-    let (containers, strangers): (Vec<Container>, Vec<Container>) = listed
-        .iter()
-        .cloned()
-        .partition(|container| container.labels.get(UID_LABEL).is_some_and(ours) && !is_copy(container, &listed));
+    let marks: Vec<Mark> = listed.iter().map(Mark::of).collect();
+    let (containers, strangers): (Vec<Container>, Vec<Container>) = listed.iter().cloned().partition(|container| {
+        container.labels.get(UID_LABEL).is_some_and(ours) && !Mark::of(container).is_copys(&marks)
+    });
     // Written before anything is touched: whatever comes between, none of it is taken for a failure.
     known.note(&node, false, &world).await?;
     let stopping = containers.iter().map(|container| {
@@ -218,12 +218,32 @@ async fn end_process(options: &Down) -> Result<Option<i32>, DownError> {
     Ok(Some(pid))
 }
 
-/// Whether someone made it of one of Cube's (`docker commit` keeps labels): one of the same wish has such a name as Cube
-/// gives, and this one has not. See [`cube_plan::worker::originals`].
-fn is_copy(container: &Container, all: &[Container]) -> bool {
-    let wish = |container: &Container| [UID_LABEL, HASH_LABEL].map(|name| container.labels.get(name).cloned());
-    let named = |container: &Container| container.name.starts_with("cube-");
-    !named(container) && all.iter().any(|other| named(other) && wish(other) == wish(container))
+/// What shows whose a container is.
+struct Mark {
+    /// It has such a name as Cube gives.
+    named: bool,
+    /// The Task and its wish.
+    wish: [Option<String>; 2],
+    /// Its number among the Task's containers.
+    number: u64,
+}
+
+impl Mark {
+    fn of(container: &Container) -> Self {
+        let label = |name| container.labels.get(name).cloned();
+        Self {
+            named: container.name.starts_with("cube-"),
+            wish: [UID_LABEL, HASH_LABEL].map(label),
+            number: label(NUMBER_LABEL).and_then(|text| text.parse().ok()).unwrap_or(0),
+        }
+    }
+
+    /// Whether someone made it of one of Cube's (`docker commit` keeps labels): one of the same wish has its name, and this one
+    /// has not, nor a higher number. See [`cube_plan::worker::originals`].
+    fn is_copys(&self, all: &[Self]) -> bool {
+        let is_original = |other: &Self| other.named && other.wish == self.wish && other.number >= self.number;
+        !self.named && all.iter().any(is_original)
+    }
 }
 
 /// Signal, grace, kill.
@@ -336,4 +356,30 @@ fn taken_down(task: &Task, now: Timestamp) -> TaskStatus {
     };
     condition::set(&mut status.conditions, ready, now);
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_known_by_its_name_and_number() {
+        let mark = |named, hash: &str, number| Mark {
+            named,
+            wish: [Some("uid".to_owned()), Some(hash.to_owned())],
+            number,
+        };
+        for (what, other, expected) in [
+            (mark(false, "a", 2), mark(true, "a", 2), true),
+            (mark(false, "a", 1), mark(true, "a", 2), true),
+            // Renamed while it was started, beside the one before it.
+            (mark(false, "a", 3), mark(true, "a", 2), false),
+            // Renamed, and another edit's.
+            (mark(false, "a", 2), mark(true, "b", 2), false),
+            (mark(true, "a", 2), mark(true, "a", 2), false),
+            (mark(false, "a", 2), mark(false, "a", 2), false),
+        ] {
+            assert_eq!(what.is_copys(&[other]), expected, "{} {:?}", what.number, what.wish);
+        }
+    }
 }

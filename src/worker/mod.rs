@@ -32,7 +32,7 @@ pub mod subnets;
 mod view;
 
 pub use agent::EngineAgent;
-pub use form::{Ground, HASH_LABEL, NODE_LABEL, TASK_LABEL, UID_LABEL};
+pub use form::{Ground, HASH_LABEL, NODE_LABEL, NUMBER_LABEL, TASK_LABEL, UID_LABEL};
 pub use journal::Journal;
 pub use node::{Identity, Reserved};
 pub use session::{Options, run};
