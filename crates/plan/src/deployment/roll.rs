@@ -235,7 +235,8 @@ fn still_needed(look: &Look, tasks: &Tasks, current: &Current, kept: &[&Task]) -
         .map(|task| age(task))
         .collect();
     let Some(first) = leaving.iter().min() else { return 0 };
-    let more = (kept.len() + leaving.len()).saturating_sub(look.deployment.spec.replicas as usize);
+    let wished = look.deployment.spec.replicas as usize;
+    let more = (kept.len() + leaving.len()).saturating_sub(wished);
     let mut kept: Vec<(bool, bool)> = kept
         .iter()
         .map(|task| {
@@ -245,7 +246,8 @@ fn still_needed(look: &Look, tasks: &Tasks, current: &Current, kept: &[&Task]) -
         .collect();
     kept.sort_unstable_by_key(|(older, available)| (*older, *available != *older));
     let in_place = kept.iter().take(more).filter(|(_, available)| *available).count();
-    leaving.len().saturating_sub(in_place)
+    // Nobody is kept for more than are wished now.
+    leaving.len().saturating_sub(in_place).min(wished)
 }
 
 /// Whether the Task does its work, and has answered so to what its spec asks.

@@ -407,6 +407,21 @@ fn a_younger_one_that_fails_again_and_again_keeps_nobody_on_its_node_either() {
 }
 
 #[test]
+fn nobody_is_kept_on_its_node_for_what_is_not_wished_any_more() {
+    for (replicas, going) in [(0, 3), (1, 2), (2, 1)] {
+        let mut world = World::healthy(3, "a");
+        world.tasks.values_mut().for_each(replace);
+        assert_eq!(created(&world.step()), 1, "one more is made for them");
+        world.change(|web| web.spec.replicas = replicas);
+        let decision = world.step();
+        let old = deleted(&decision)
+            .into_iter()
+            .filter(|(_, why)| *why == Why::OldRevision);
+        assert_eq!(old.count(), going, "{replicas} wished");
+    }
+}
+
+#[test]
 fn a_move_to_another_node_is_no_roll_and_no_scaling() {
     let mut world = World::healthy(2, "a");
     replace(world.tasks.values_mut().next().unwrap());

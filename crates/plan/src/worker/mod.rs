@@ -478,8 +478,13 @@ pub fn decide(look: &Look) -> Step {
 }
 
 /// The next step towards a new container; where it has to wait, what is dead is cleared. What still runs of an older
-/// wish goes on running until the new container is there.
+/// wish goes on running until the new container is there, also if somebody has frozen it.
 fn build_or_clear(look: &Look, wanted: &str) -> Step {
+    let stopping = look.progress.stopping.as_ref().map(|(id, _)| id);
+    let goes_on = |seen: &&Seen| seen.state == SeenState::Paused && stopping != Some(&seen.id);
+    if let Some(frozen) = look.containers.iter().find(goes_on) {
+        return Step::Unpause(frozen.id.clone());
+    }
     build(look, wanted).unwrap_or_else(|waiting| {
         let dead = look.containers.iter().filter(|seen| !seen.state.is_alive());
         clear(look, dead, false).unwrap_or(Step::Wait(waiting))

@@ -162,6 +162,9 @@ fn while_the_new_image_cannot_be_had_the_old_container_goes_on() {
         step(&new, &containers, &progress, at(0)),
         Step::Wait(WaitingOn::Obstacle { until: at(9) })
     );
+    let containers = [seen(&old, 1, SeenState::Paused)];
+    let held_still = step(&new, &containers, &progress, at(0));
+    assert_eq!(held_still, Step::Unpause("id1".to_owned()), "it does go on");
 }
 
 #[test]
