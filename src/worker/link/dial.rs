@@ -30,6 +30,8 @@ use crate::world::World;
 
 /// A manager that says nothing for so long is not there: it answers each beat.
 const SILENCE: Duration = Duration::from_secs(10);
+/// So long a connection may take until it is a link: its way there, and the answer to it.
+const OPENING: Duration = Duration::from_secs(20);
 /// The first wait before it is dialled again; it doubles.
 const AGAIN: Duration = Duration::from_millis(100);
 /// The last one: how late at most a manager that is back is noticed.
@@ -69,7 +71,10 @@ impl Options {
     /// See [`GreetingError`].
     pub async fn greet(&self) -> Result<(Socket, String), GreetingError> {
         let away = |why: &dyn std::fmt::Display| GreetingError::Away(why.to_string());
-        let opened = self.client.socket(&format!("{PATH}/{}", self.node), &[]).await;
+        // Who has taken the connection may never answer: it may have died without a word.
+        let path = format!("{PATH}/{}", self.node);
+        let opened = timeout(OPENING, self.client.socket(&path, &[])).await;
+        let opened = opened.map_err(|_| away(&"it does not answer"))?;
         let mut socket = opened.map_err(|error| match error {
             Error::Refused(refusal) if refusal.code == 404 => {
                 GreetingError::Away("this server takes no workers: its version of cube is older".to_owned())
@@ -439,5 +444,32 @@ fn frame<E: std::fmt::Display>(message: Option<Result<Message, E>>) -> Result<Op
             tracing::debug!(%error, "the link broke");
             Err("the connection broke".to_owned())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::client::Endpoint;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_connection_and_never_answers_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        // The system takes the connection for it; nobody ever reads.
+        let _listener = UnixListener::bind(&path).unwrap();
+        let options = Options {
+            client: Client::new(Endpoint::Unix(path), World::real().network()),
+            node: "a".to_owned(),
+            worker: "worker".to_owned(),
+            cluster: None,
+        };
+        let given_up = timeout(OPENING * 2, options.greet()).await.unwrap();
+        let Err(GreetingError::Away(why)) = given_up else {
+            panic!("it is away")
+        };
+        assert_eq!(why, "it does not answer");
     }
 }
