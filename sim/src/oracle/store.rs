@@ -11,6 +11,7 @@ use cube_api::{
     node::Node,
     task::Task,
 };
+use cube_plan::node_life::STRANDED;
 
 use super::Inner;
 
@@ -316,7 +317,9 @@ impl Inner {
             };
             let bound = condition::find(&task.status.conditions, SCHEDULED);
             let edited = bound.is_none_or(|bound| bound.observed_generation < task.metadata.generation);
-            if edited && !edited_count {
+            // What is stranded stays where its data is, whatever it wishes for meanwhile.
+            let stranded = task.status.reason == STRANDED;
+            if edited && (stranded || !edited_count) {
                 continue;
             }
             let (cpu, memory) = used.entry(node).or_default();
