@@ -188,7 +188,10 @@ impl Cube {
                 cube::client::Form::Objects,
             )
             .await?;
-        Ok(Tasks(watch))
+        Ok(Tasks {
+            watch,
+            said: "none".to_owned(),
+        })
     }
 
     /// Takes away all that it has on the engine, and ends it.
@@ -233,14 +236,23 @@ fn spawn(engine: &Engine, data: &Path, run: &Path) -> Result<Child> {
 }
 
 /// What becomes of Tasks.
-pub struct Tasks(Watch);
+pub struct Tasks {
+    watch: Watch,
+    /// What was last said of one, for who waits in vain.
+    said: String,
+}
 
 impl Tasks {
     async fn next(&mut self) -> Result<WatchEvent> {
-        match tokio::time::timeout(LIMIT, self.0.next()).await {
-            Ok(event) => event?.ok_or_else(|| "the watch ended".into()),
-            Err(_) => Err(Fault::from("waited in vain for Tasks")),
+        let next = tokio::time::timeout(LIMIT, self.watch.next()).await;
+        let waited = |_| Fault::from(format!("waited in vain for Tasks; the last word is {}", self.said));
+        let event = next.map_err(waited)??.ok_or("the watch ended")?;
+        if let WatchEvent::Added(task) | WatchEvent::Modified(task) = &event {
+            let status = &task["status"];
+            let [reason, message] = ["reason", "message"].map(|name| status[name].as_str().unwrap_or_default());
+            self.said = format!("{}: {reason}: {message}", task["metadata"]["name"]);
         }
+        Ok(event)
     }
 
     /// The moment at which `is` was first seen of some Task.

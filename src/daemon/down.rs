@@ -152,7 +152,7 @@ pub async fn down(options: &Down, world: World) -> Result<TakenDown, DownError> 
     let ours = |uid: &String| journal.has(uid) || graces.contains_key(uid);
     let marks: Vec<Mark> = listed.iter().map(Mark::of).collect();
     let (containers, strangers): (Vec<Container>, Vec<Container>) = listed.iter().cloned().partition(|container| {
-        container.labels.get(UID_LABEL).is_some_and(ours) && !Mark::of(container).is_copys(&marks)
+        container.labels.get(UID_LABEL).is_some_and(ours) && !Mark::of(container).marks_a_copy(&marks)
     });
     // Written before anything is touched: whatever comes between, none of it is taken for a failure.
     known.note(&node, false, &world).await?;
@@ -240,7 +240,7 @@ impl Mark {
 
     /// Whether someone made it of one of Cube's (`docker commit` keeps labels): one of the same wish has its name, and this one
     /// has not, nor a higher number. See [`cube_plan::worker::originals`].
-    fn is_copys(&self, all: &[Self]) -> bool {
+    fn marks_a_copy(&self, all: &[Self]) -> bool {
         let is_original = |other: &Self| other.named && other.wish == self.wish && other.number >= self.number;
         !self.named && all.iter().any(is_original)
     }
@@ -379,7 +379,7 @@ mod tests {
             (mark(true, "a", 2), mark(true, "a", 2), false),
             (mark(false, "a", 2), mark(false, "a", 2), false),
         ] {
-            assert_eq!(what.is_copys(&[other]), expected, "{} {:?}", what.number, what.wish);
+            assert_eq!(what.marks_a_copy(&[other]), expected, "{} {:?}", what.number, what.wish);
         }
     }
 }
