@@ -85,7 +85,8 @@ impl Inner {
             .any(|task| is_bad(&task.spec) || self.is_port_taken(task))
     }
 
-    /// Whether another Task on its node has the port that it wishes for: both were told to, and one has to wait.
+    /// Whether another Task on its node has the port that it wishes for: both were told to, and one has to wait. So it is with one whose
+    /// new wish cannot be carried out, and whose container goes on with what it was given for the old one.
     fn is_port_taken(&self, task: &Task) -> bool {
         let ports =
             |task: &Task| -> BTreeSet<u16> { task.spec.ports.iter().filter_map(|port| port.host_port).collect() };
@@ -98,7 +99,19 @@ impl Inner {
         task.status.node.is_some()
             && others
                 .filter(|other| other.metadata.uid != task.metadata.uid && other.status.node == task.status.node)
-                .any(|other| !ports(other).is_disjoint(&wished))
+                .any(|other| {
+                    !ports(other).is_disjoint(&wished) || (is_bad(&other.spec) && self.has_one_of(other, &wished))
+                })
+    }
+
+    /// Whether a container of the Task has one of these ports of its node.
+    fn has_one_of(&self, task: &Task, ports: &BTreeSet<u16>) -> bool {
+        let docker = task.status.node.as_ref().and_then(|node| self.dockers.get(node));
+        let containers = docker.map(|docker| docker.sim.containers()).unwrap_or_default();
+        containers
+            .iter()
+            .filter(|seen| seen.labels.get(UID_LABEL) == Some(&task.metadata.uid))
+            .any(|seen| seen.ports.iter().any(|port| ports.contains(&port.host_port)))
     }
 
     fn unsettled_task(&self, task: &Task, objects: &[Object], lost: &[String]) -> Option<String> {
