@@ -7,13 +7,19 @@ use std::{
 use cube::{engine::State, registry::Object};
 use cube_api::{
     condition::{READY, is_true},
+    kinds::Kind,
+    node::Node,
     task::Task,
 };
+use cube_plan::node_life::NODE_LOST;
 
-use super::Inner;
+use super::{Inner, store::id_of};
+use crate::cluster::MANAGER;
 
 /// What a worker was not told of, it finds with its next list: after a minute, and what that takes.
 const FOUND: Duration = Duration::from_secs(90);
+/// A Task that says nothing of it stays so long on a node that is not ready; times are told in whole seconds.
+const TOLERATED: Duration = Duration::from_secs(28);
 
 /// What is known of what is told.
 #[derive(Default)]
@@ -22,6 +28,8 @@ pub(super) struct Watched {
     untrue: BTreeMap<String, Duration>,
     /// Tasks that somebody has deleted without waiting for their containers.
     forced: BTreeSet<String>,
+    /// Since when a node is not ready.
+    lost: BTreeMap<String, Duration>,
 }
 
 impl Watched {
@@ -42,6 +50,34 @@ impl Inner {
             let what = format!(
                 "{} ({}) tells of container {id} on {node}, of {of:?}",
                 task.metadata.name, task.metadata.uid
+            );
+            self.history.violated("I6: what is told is true", what);
+        }
+    }
+
+    /// A Task is taken from a node that is not ready only when that was so for as long as it tolerates.
+    pub(super) fn check_lost(&mut self, before: Option<&Object>, object: &Object) {
+        let now = self.history.now();
+        if let Some(node) = object.try_typed::<Node>() {
+            match is_true(&node.status.conditions, READY) {
+                true => drop(self.statuses.lost.remove(object.name())),
+                false => drop(self.statuses.lost.entry(object.name().to_owned()).or_insert(now)),
+            }
+        }
+        let Some(task) = object.try_typed::<Task>() else { return };
+        let Some(node) = before.and_then(|before| before.try_typed::<Task>()?.status.node.as_deref()) else {
+            return;
+        };
+        let since = self.statuses.lost.get(node);
+        let early = since.is_none_or(|since| now - *since < TOLERATED);
+        let there = self.store.model.contains_key(&id_of(Kind::Node, "", node));
+        let taken = task.status.node.is_none() && task.status.reason == NODE_LOST;
+        // To a manager that was held still since, the node's worker may have said long ago how it is.
+        let slept = self.is_troubled(MANAGER);
+        if taken && there && early && !slept && task.spec.tolerations.is_empty() {
+            let what = format!(
+                "{} is taken from {node}, which is lost since {since:?}",
+                task.metadata.name
             );
             self.history.violated("I6: what is told is true", what);
         }

@@ -170,6 +170,7 @@ impl Inner {
                 self.note_change(before.as_ref(), &object);
                 self.check_surge(before.as_ref(), &object);
                 self.check_container(&object);
+                self.check_lost(before.as_ref(), &object);
                 if object.is_deleting() && !before.as_ref().is_some_and(Object::is_deleting) {
                     self.check_removal(&object);
                 }
