@@ -32,7 +32,7 @@ pub(super) struct Watched {
     /// What people have deleted.
     deleted: BTreeSet<String>,
     /// The window in which removals count is measured by a clock that was set.
-    clock_was_set: bool,
+    pub(super) clock_was_set: bool,
 }
 
 impl Watched {

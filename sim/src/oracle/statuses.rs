@@ -72,9 +72,10 @@ impl Inner {
         let early = since.is_none_or(|since| now - *since < TOLERATED);
         let there = self.store.model.contains_key(&id_of(Kind::Node, "", node));
         let taken = task.status.node.is_none() && task.status.reason == NODE_LOST;
-        // To a manager that was held still since, the node's worker may have said long ago how it is.
-        let slept = self.is_troubled(MANAGER);
-        if taken && there && early && !slept && task.spec.tolerations.is_empty() {
+        // To a manager that was held still since, the node's worker may have said long ago how it is; and what a worker says of its
+        // engine has a time of the wall clock.
+        let other_time = self.is_troubled(MANAGER) || self.directories.clock_was_set;
+        if taken && there && early && !other_time && task.spec.tolerations.is_empty() {
             let what = format!(
                 "{} is taken from {node}, which is lost since {since:?}",
                 task.metadata.name

@@ -462,7 +462,10 @@ pub fn decide(look: &Look) -> Step {
             .or_else(|| held_back(look))
             .or_else(|| (!look.network_ready).then_some(Step::EnsureNetwork))
             .unwrap_or_else(|| Step::Start(seen.id.clone())),
-            SeenState::Exited { .. } if !recorded(seen) => Step::Record(seen.id.clone()),
+            // One that has had a successor was recorded before that was made.
+            SeenState::Exited { .. } if !recorded(seen) && seen.number >= look.progress.highest_number => {
+                Step::Record(seen.id.clone())
+            }
             SeenState::Exited { .. } => build_or_clear(look, wanted),
             SeenState::Removing => Step::Wait(WaitingOn::Removal),
         },

@@ -211,6 +211,27 @@ fn an_end_is_recorded_then_followed_by_a_fresh_container_then_cleared() {
     assert!(matches!(step(&task, &[], &progress, at(1)), Step::Create { .. }));
 }
 
+#[test]
+fn the_end_of_one_that_has_had_a_successor_is_no_news_and_ends_no_back_off() {
+    // It was renamed while it was dead, and is known for the Task's own again now that its successor is gone.
+    let task = task();
+    let mut progress = Progress {
+        highest_number: 2,
+        ..present()
+    };
+    judge(&mut progress, end(Some(3), at(0)), RestartPolicy::Always);
+    judge(&mut progress, end(Some(3), at(2)), RestartPolicy::Always);
+    progress.recorded = Some("id2".to_owned());
+    let corpse = seen(&task, 1, exited(137));
+    assert_eq!(
+        step(&task, &[corpse], &progress, at(2)),
+        Step::Remove {
+            id: "id1".to_owned(),
+            urgent: false
+        }
+    );
+}
+
 fn end(code: Option<i64>, finished: Timestamp) -> End {
     let termination = Termination {
         exit_code: code,
