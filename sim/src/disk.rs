@@ -106,6 +106,13 @@ struct Inner {
 }
 
 impl Inner {
+    /// What a process finds that opens it.
+    fn found(&self) -> Image {
+        let mut found = self.durable.clone();
+        self.pending.iter().for_each(|change| found.apply(change));
+        found
+    }
+
     fn fail(&mut self) {
         (self.failed, self.troubled) = (true, true);
     }
@@ -179,9 +186,7 @@ impl Platter {
 
     /// Another disk with what a process finds on this one when it begins. Nothing that happens to it is counted.
     pub fn copy(&self) -> Self {
-        let inner = self.inner();
-        let mut found = inner.durable.clone();
-        inner.pending.iter().for_each(|change| found.apply(change));
+        let found = self.inner().found();
         let copy = Self::new(Trap::default());
         copy.inner().cache = found.clone();
         copy.inner().durable = found;
@@ -231,9 +236,7 @@ impl OpenDisk {
     /// Opened once more: the system's cache is asked to forget what it has no need to write.
     pub fn reopened(&self) -> Self {
         let mut inner = self.platter.inner();
-        let mut cache = inner.durable.clone();
-        inner.pending.iter().for_each(|change| cache.apply(change));
-        inner.cache = cache;
+        inner.cache = inner.found();
         inner.troubled = false;
         drop(inner);
         self.clone()

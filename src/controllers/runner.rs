@@ -25,7 +25,7 @@ use crate::{
 
 /// So many looks' transactions are under way at once. More would not fill a sync better, and makes each wait longer.
 const UNDER_WAY: usize = 256;
-/// And so many objects in them: two groups of the store's. Each takes some 10 KB on its way.
+/// And so many objects in them: eight groups of the store's. Each takes some 10 KB on its way.
 const WRITES: usize = 2048;
 /// So many looks are taken of one snapshot. More would decide on what is no longer so.
 const PASS: usize = 64;

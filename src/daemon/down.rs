@@ -151,7 +151,7 @@ pub async fn down(options: &Down, world: World) -> Result<TakenDown, DownError> 
     // What only bears our labels is a stranger's.
     let ours = |uid: &String| journal.has(uid) || graces.contains_key(uid);
     let marks: Vec<Mark> = listed.iter().map(Mark::of).collect();
-    let (containers, strangers): (Vec<Container>, Vec<Container>) = listed.iter().cloned().partition(|container| {
+    let (containers, strangers): (Vec<Container>, Vec<Container>) = listed.into_iter().partition(|container| {
         container.labels.get(UID_LABEL).is_some_and(ours) && !Mark::of(container).marks_a_copy(&marks)
     });
     // Written before anything is touched: whatever comes between, none of it is taken for a failure.

@@ -66,7 +66,7 @@ pub struct Options {
     pub history_events: usize,
     /// The events may keep alive so many bytes, or a quarter of what the objects have; whichever bound is met first holds.
     pub history_bytes: usize,
-    /// A group of commits that share a sync ends when it has so many changes. Too few waste syncs, too many make the first
+    /// A group of commits that share a sync ends when it has so many changes; of Cube's own loops it takes fewer. Too few waste syncs, too many make the first
     /// of the group wait for the last.
     pub group_changes: usize,
     /// The same in bytes.

@@ -106,12 +106,10 @@ impl Inner {
 
     /// Whether a container of the Task has one of these ports of its node.
     fn has_one_of(&self, task: &Task, ports: &BTreeSet<u16>) -> bool {
-        let docker = task.status.node.as_ref().and_then(|node| self.dockers.get(node));
-        let containers = docker.map(|docker| docker.sim.containers()).unwrap_or_default();
-        containers
-            .iter()
-            .filter(|seen| seen.labels.get(UID_LABEL) == Some(&task.metadata.uid))
-            .any(|seen| seen.ports.iter().any(|port| ports.contains(&port.host_port)))
+        let Some(node) = &task.status.node else { return false };
+        let ours = self.ours(node);
+        let mut containers = ours.get(&task.metadata.uid).into_iter().flatten();
+        containers.any(|seen| seen.ports.iter().any(|port| ports.contains(&port.host_port)))
     }
 
     fn unsettled_task(&self, task: &Task, objects: &[Object], lost: &[String]) -> Option<String> {

@@ -59,9 +59,10 @@ impl Inner {
     pub(super) fn check_lost(&mut self, before: Option<&Object>, object: &Object) {
         let now = self.history.now();
         if let Some(node) = object.try_typed::<Node>() {
-            match is_true(&node.status.conditions, READY) {
-                true => drop(self.statuses.lost.remove(object.name())),
-                false => drop(self.statuses.lost.entry(object.name().to_owned()).or_insert(now)),
+            if is_true(&node.status.conditions, READY) {
+                self.statuses.lost.remove(object.name());
+            } else {
+                self.statuses.lost.entry(object.name().to_owned()).or_insert(now);
             }
         }
         let Some(task) = object.try_typed::<Task>() else { return };
